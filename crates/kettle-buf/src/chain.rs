@@ -1,0 +1,234 @@
+//! A composite buffer: one message that lies in several segments.
+
+use crate::Segment;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// A composite buffer: a queue of [`Segment`]s read as one run of bytes.
+///
+/// ```text
+///   append(c)         prepend(h)           cut(5)
+///   [aa][bbb] [c]     [h] [aa][bbb][c]     [h][aa][bb] → returned, [b][c] stays
+/// ```
+///
+/// Append, prepend, cut, slice and advance move or share segments; none of them copies bytes. A
+/// chain of one segment, the usual message, does not allocate. Dropping a chain releases its segments.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// Empty only when the whole chain is empty.
+    head: Segment,
+    /// None of these is empty.
+    rest: VecDeque<Segment>,
+    len: usize,
+}
+
+impl Chain {
+    /// An empty chain; does not allocate.
+    pub const fn new() -> Self {
+        Self { head: Segment::new(), rest: VecDeque::new(), len: 0 }
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the chain has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a segment at the end.
+    pub fn append(&mut self, segment: Segment) {
+        if segment.is_empty() {
+            return;
+        }
+        self.len += segment.len();
+        if self.head.is_empty() {
+            self.head = segment;
+        } else {
+            self.rest.push_back(segment);
+        }
+    }
+
+    /// Adds a segment at the front.
+    pub fn prepend(&mut self, segment: Segment) {
+        if segment.is_empty() {
+            return;
+        }
+        self.len += segment.len();
+        let old = std::mem::replace(&mut self.head, segment);
+        if !old.is_empty() {
+            self.rest.push_front(old);
+        }
+    }
+
+    /// Adds all segments of `other` at the end.
+    pub fn append_chain(&mut self, other: Chain) {
+        self.append(other.head);
+        for segment in other.rest {
+            self.append(segment);
+        }
+    }
+
+    /// Cuts off and returns the first `n` bytes; the rest stays.
+    ///
+    /// # Panics
+    /// When `n` is greater than the length.
+    #[must_use = "the bytes that were cut off are lost otherwise: use advance"]
+    pub fn cut(&mut self, n: usize) -> Chain {
+        assert!(n <= self.len, "cut({n}) of a chain of {} bytes", self.len);
+        let mut front = Chain::new();
+        while front.len < n {
+            let wanted = n - front.len;
+            if self.head.len() <= wanted {
+                front.append(self.pop_head());
+            } else {
+                self.len -= wanted;
+                front.append(self.head.split_to(wanted));
+            }
+        }
+        front
+    }
+
+    /// The `len` bytes from `start` on, sharing their memory with this chain.
+    ///
+    /// # Panics
+    /// When the range does not lie within the chain.
+    pub fn slice(&self, start: usize, len: usize) -> Chain {
+        let end = start.checked_add(len).filter(|end| *end <= self.len);
+        let end = end.unwrap_or_else(|| panic!("slice({start}, {len}) of {} bytes", self.len));
+        let (mut part, mut at) = (Chain::new(), 0);
+        for segment in self.segments() {
+            let (from, to) = (start.max(at), end.min(at + segment.len()));
+            if from < to {
+                part.append(segment.slice(from - at..to - at));
+            }
+            at += segment.len();
+        }
+        part
+    }
+
+    /// Drops the first `n` bytes.
+    ///
+    /// # Panics
+    /// When `n` is greater than the length.
+    pub fn advance(&mut self, mut n: usize) {
+        assert!(n <= self.len, "advance({n}) of a chain of {} bytes", self.len);
+        while self.head.len() <= n && n > 0 {
+            n -= self.pop_head().len();
+        }
+        self.head.advance(n);
+        self.len -= n;
+    }
+
+    /// The segments, front first; none is empty.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        std::iter::once(&self.head).filter(|head| !head.is_empty()).chain(&self.rest)
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        usize::from(!self.head.is_empty()) + self.rest.len()
+    }
+
+    /// The first segment as a slice; empty only when the chain is.
+    pub fn front(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Copies the first `out.len()` bytes without taking them. False when there are fewer.
+    pub fn peek(&self, out: &mut [u8]) -> bool {
+        if self.len < out.len() {
+            return false;
+        }
+        let mut at = 0;
+        for segment in self.segments() {
+            let n = segment.len().min(out.len() - at);
+            out[at..at + n].copy_from_slice(&segment[..n]);
+            at += n;
+            if at == out.len() {
+                break;
+            }
+        }
+        true
+    }
+
+    /// All bytes as one segment. Copies only when there are several segments.
+    pub fn into_segment(mut self) -> Segment {
+        match self.rest.is_empty() {
+            true => self.head,
+            false => self.copy_to_bytes(self.len).into(),
+        }
+    }
+
+    /// Copies all bytes into a vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len);
+        for segment in self.segments() {
+            out.extend_from_slice(segment);
+        }
+        out
+    }
+
+    /// Takes the first segment. The chain must not be empty.
+    fn pop_head(&mut self) -> Segment {
+        let next = self.rest.pop_front().unwrap_or_default();
+        let head = std::mem::replace(&mut self.head, next);
+        self.len -= head.len();
+        head
+    }
+}
+
+/// Reading a chain consumes it. [`Buf::copy_to_bytes`] shares the memory when the bytes lie in one
+/// segment, and gathers them into one new allocation when they do not.
+impl Buf for Chain {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.head
+    }
+
+    fn chunks_vectored<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let mut n = 0;
+        for (slot, segment) in out.iter_mut().zip(self.segments()) {
+            *slot = IoSlice::new(segment);
+            n += 1;
+        }
+        n
+    }
+
+    fn advance(&mut self, n: usize) {
+        Chain::advance(self, n);
+    }
+
+    fn copy_to_bytes(&mut self, n: usize) -> Bytes {
+        let part = self.cut(n);
+        match part.rest.is_empty() {
+            true => part.head.into_bytes(),
+            false => part.to_vec().into(),
+        }
+    }
+}
+
+impl From<Segment> for Chain {
+    fn from(segment: Segment) -> Self {
+        let mut chain = Chain::new();
+        chain.append(segment);
+        chain
+    }
+}
+
+impl PartialEq<[u8]> for Chain {
+    fn eq(&self, other: &[u8]) -> bool {
+        let mut at = 0;
+        self.len == other.len()
+            && self.segments().all(|segment| {
+                at += segment.len();
+                **segment == other[at - segment.len()..at]
+            })
+    }
+}

@@ -1,0 +1,312 @@
+//! What is sent: pieces of memory and file regions, small pieces packed together.
+
+use crate::{Chain, FileRegion, Segment};
+use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// From this many bytes on a piece of memory is linked into a [`Payload`]; a smaller one is copied
+/// behind the pieces before it.
+///
+/// Measured on loopback TCP: sixteen 64 B pieces and a large one cost the same copied together or
+/// sent as a vector up to 16 KiB; from 32 KiB on the vector costs 12 to 20 % less. One more I/O vector
+/// costs 40 ns.
+pub const LINK_BYTES_MIN: usize = 16 * 1024;
+
+/// Room that the first small piece of a payload makes, so that a batch of replies grows it rarely.
+const TAIL_BYTES_MIN: usize = 1024;
+
+/// One piece of a [`Payload`].
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes in memory.
+    Memory(Segment),
+    /// A range of a file, read when it is sent.
+    File(FileRegion),
+}
+
+impl Piece {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Piece::Memory(segment) => segment.len() as u64,
+            Piece::File(region) => region.len(),
+        }
+    }
+
+    /// Whether the piece has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What is sent: a queue of pieces of memory and of file regions, cut by length only.
+///
+/// ```text
+///   put_slice, append (small)        append (large)       append_region      put_slice
+///   [ copied, packed together ]      [ linked segment ]   [ file region ]    [ packed … open tail ]
+/// ```
+///
+/// Small pieces ([`LINK_BYTES_MIN`]) are copied into an open tail, so that a batch of them leaves as
+/// one buffer; large ones and file regions are linked. A payload of small pieces only is one allocation.
+#[derive(Debug, Default)]
+pub struct Payload {
+    /// None of these is empty.
+    pieces: VecDeque<Piece>,
+    /// Bytes after the last piece, still open for more.
+    tail: BytesMut,
+    len: u64,
+}
+
+/// An open tail is closed and linked at this size, so that it is never moved while it grows.
+const TAIL_BYTES_MAX: usize = 64 * 1024;
+
+impl Payload {
+    /// An empty payload; does not allocate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the payload has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Copies `bytes` behind what is there.
+    pub fn put_slice(&mut self, bytes: &[u8]) {
+        self.reserve_tail(bytes.len());
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len() as u64;
+    }
+
+    /// Adds a segment: linked from [`LINK_BYTES_MIN`] on, copied below that.
+    pub fn append(&mut self, segment: Segment) {
+        if segment.len() < LINK_BYTES_MIN {
+            self.put_slice(&segment);
+        } else {
+            self.link(Piece::Memory(segment));
+        }
+    }
+
+    /// Adds all segments of a chain, each by the rule of [`Payload::append`].
+    pub fn append_chain(&mut self, chain: Chain) {
+        for segment in chain.segments() {
+            self.append(segment.clone());
+        }
+    }
+
+    /// Adds a file region; always linked.
+    pub fn append_region(&mut self, region: FileRegion) {
+        if !region.is_empty() {
+            self.link(Piece::File(region));
+        }
+    }
+
+    /// Adds all pieces of `other`, memory by the rule of [`Payload::append`].
+    pub fn append_payload(&mut self, other: Payload) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for piece in other.pieces {
+            match piece {
+                Piece::Memory(segment) => self.append(segment),
+                Piece::File(region) => self.append_region(region),
+            }
+        }
+        if other.tail.len() < LINK_BYTES_MIN {
+            self.put_slice(&other.tail);
+        } else {
+            self.link(Piece::Memory(other.tail.freeze().into()));
+        }
+    }
+
+    /// Cuts off and returns the first `n` bytes; the rest stays. Neither memory nor files are read.
+    ///
+    /// # Panics
+    /// When `n` is greater than the length.
+    #[must_use = "the bytes that were cut off are lost otherwise: use advance"]
+    pub fn cut(&mut self, n: u64) -> Payload {
+        assert!(n <= self.len, "cut({n}) of a payload of {} bytes", self.len);
+        if n == self.len {
+            return std::mem::take(self);
+        }
+        let mut front = Payload { len: n, ..Payload::default() };
+        self.len -= n;
+        let mut wanted = n;
+        while wanted > 0 {
+            let Some(piece) = self.pieces.front_mut() else {
+                front.tail = self.tail.split_to(wanted as usize);
+                break;
+            };
+            if piece.len() <= wanted {
+                wanted -= piece.len();
+                front.pieces.extend(self.pieces.pop_front());
+            } else {
+                front.pieces.push_back(split_piece(piece, wanted));
+                wanted = 0;
+            }
+        }
+        front
+    }
+
+    /// Drops the first `n` bytes.
+    ///
+    /// # Panics
+    /// When `n` is greater than the length.
+    pub fn advance(&mut self, mut n: u64) {
+        assert!(n <= self.len, "advance({n}) of a payload of {} bytes", self.len);
+        self.len -= n;
+        while let Some(piece) = self.pieces.front_mut() {
+            if n < piece.len() {
+                match piece {
+                    Piece::Memory(segment) => segment.advance(n as usize),
+                    Piece::File(region) => region.advance(n),
+                }
+                return;
+            }
+            n -= piece.len();
+            self.pieces.pop_front();
+        }
+        self.tail.advance(n as usize);
+    }
+
+    /// The bytes in memory before the first file region, as I/O vectors. Returns how many were
+    /// filled: at most `out.len()`, and 0 when a file region comes first or nothing is left.
+    pub fn io_slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let mut n = 0;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Memory(segment) if n < out.len() => out[n] = IoSlice::new(segment),
+                _ => return n,
+            }
+            n += 1;
+        }
+        if n < out.len() && !self.tail.is_empty() {
+            out[n] = IoSlice::new(&self.tail);
+            n += 1;
+        }
+        n
+    }
+
+    /// All bytes when they lie in one run of memory, the usual case; `None` when they do not.
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        match (self.pieces.front(), self.pieces.len(), self.tail.len()) {
+            (None, _, _) => Some(&self.tail),
+            (Some(Piece::Memory(segment)), 1, 0) => Some(segment),
+            _ => None,
+        }
+    }
+
+    /// The file region at the front, when one comes first.
+    pub fn front_region(&self) -> Option<&FileRegion> {
+        match self.pieces.front() {
+            Some(Piece::File(region)) => Some(region),
+            _ => None,
+        }
+    }
+
+    /// Whether any piece is a file region.
+    pub fn has_regions(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::File(_)))
+    }
+
+    /// Takes the pieces apart; the packed tail comes last as memory.
+    pub fn into_pieces(mut self) -> impl Iterator<Item = Piece> {
+        self.close_tail();
+        self.pieces.into_iter()
+    }
+
+    /// The bytes as a chain.
+    ///
+    /// # Errors
+    /// Gives the payload back when it holds a file region.
+    pub fn into_chain(mut self) -> Result<Chain, Payload> {
+        if self.has_regions() {
+            return Err(self);
+        }
+        self.close_tail();
+        let mut chain = Chain::new();
+        for piece in self.pieces {
+            if let Piece::Memory(segment) = piece {
+                chain.append(segment);
+            }
+        }
+        Ok(chain)
+    }
+
+    fn link(&mut self, piece: Piece) {
+        self.close_tail();
+        self.len += piece.len();
+        self.pieces.push_back(piece);
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let full = std::mem::take(&mut self.tail).freeze();
+            self.pieces.push_back(Piece::Memory(full.into()));
+        }
+    }
+
+    /// Makes room in steps of eight, so that a tail is moved at most twice before it is closed.
+    fn reserve_tail(&mut self, n: usize) {
+        if self.tail.capacity() - self.tail.len() >= n {
+            return;
+        }
+        if self.tail.len() + n > TAIL_BYTES_MAX {
+            self.close_tail();
+        }
+        let wanted = (self.tail.len() + n).max(TAIL_BYTES_MIN).max(self.tail.len() * 8);
+        let wanted = wanted.min(TAIL_BYTES_MAX.max(self.tail.len() + n));
+        self.tail.reserve(wanted - self.tail.len());
+    }
+}
+
+fn split_piece(piece: &mut Piece, n: u64) -> Piece {
+    match piece {
+        Piece::Memory(segment) => Piece::Memory(segment.split_to(n as usize)),
+        Piece::File(region) => Piece::File(region.split_to(n)),
+    }
+}
+
+/// Takes the buffer over without copying it, as the open tail.
+impl From<BytesMut> for Payload {
+    fn from(tail: BytesMut) -> Self {
+        Self { len: tail.len() as u64, pieces: VecDeque::new(), tail }
+    }
+}
+
+impl From<Segment> for Payload {
+    fn from(segment: Segment) -> Self {
+        let mut payload = Payload::new();
+        payload.append(segment);
+        payload
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Segment::from(bytes).into()
+    }
+}
+
+impl From<Chain> for Payload {
+    fn from(chain: Chain) -> Self {
+        let mut payload = Payload::new();
+        payload.append_chain(chain);
+        payload
+    }
+}
+
+impl From<FileRegion> for Payload {
+    fn from(region: FileRegion) -> Self {
+        let mut payload = Payload::new();
+        payload.append_region(region);
+        payload
+    }
+}

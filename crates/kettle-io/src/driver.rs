@@ -1,0 +1,108 @@
+//! The trait that every I/O model is behind, and its promises.
+
+use crate::{Completion, Op, OpKind, Role, SocketId, SystemCalls, Token, Waker};
+use kettle_buf::{PoolConfig, PoolStats};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// An I/O model: operations in, completions out. Used by one thread at a time.
+///
+/// # Promises
+/// Every model keeps these; the driver suite tests them by number.
+///
+/// 1. Accept and Receive are *standing*: submitted once, they complete again and again until a
+///    completion says `last`.
+/// 2. Every operation has exactly one last completion, also after [`Driver::cancel`] and
+///    [`Driver::detach`].
+/// 3. A cancelled Receive may still deliver bytes before its last completion, never after it. It can
+///    be submitted again afterwards and goes on where it stopped: no byte is lost or delivered twice.
+/// 4. A Send takes as much as the kernel has room for now and waits when there is none. It completes
+///    with [`crate::Outcome::Sent`] and returns what is left. With zero copy
+///    [`crate::Outcome::Released`] follows; the next Send may start after `Sent`.
+/// 5. The end of the peer's stream is an empty Received, which is last. Sending is still possible.
+/// 6. A send to a peer that is gone fails with an error; it raises no signal.
+/// 7. Completions produced inside `submit`, `cancel` or `detach` are delivered by the next
+///    [`Driver::wait`], which then does not sleep.
+/// 8. [`Waker::wake`] from any thread ends the current wait or else the next one (on the blocking
+///    models only when it is `wakeable`); many wakes before a wait end one wait.
+///    [`Waker::interrupt`] ends every wait.
+/// 9. `wait` returns without completions when the time-out has passed, not before, and soon after.
+/// 10. The buffer of a receive is taken when bytes are there: an idle connection pins none (but for
+///     the 8 KiB of a blocking model's thread).
+/// 11. Other connections are served while one floods: a wait receives at most one buffer per
+///     connection.
+/// 12. After `detach` the descriptor is closed, and nothing is delivered for its token but the last
+///     completions of what was in flight.
+pub trait Driver: Send {
+    /// Takes a socket over. Its completions will carry `token`.
+    ///
+    /// # Errors
+    /// When the model has a limit on descriptors that is reached ([`io::ErrorKind::QuotaExceeded`],
+    /// the text names the limit), or the kernel refuses. The socket is closed then.
+    fn attach(&mut self, socket: OwnedFd, role: Role, token: Token) -> io::Result<SocketId>;
+
+    /// Starts an operation. Errors come as completions.
+    fn submit(&mut self, op: Op);
+
+    /// Ends an operation early; it still has its last completion. Does nothing when none is in flight.
+    fn cancel(&mut self, socket: SocketId, kind: OpKind);
+
+    /// Ends all operations of a socket and closes it.
+    fn detach(&mut self, socket: SocketId);
+
+    /// A hint: the next `bytes` that this socket receives belong together. The driver may gather
+    /// them into one buffer of that size and deliver it when it is full. At the end of the stream,
+    /// on failure and on cancel it delivers what it has.
+    fn expect(&mut self, socket: SocketId, bytes: usize);
+
+    /// Appends completions to `done`; sleeps until there is one, the patience ends, or a wake comes.
+    ///
+    /// # Errors
+    /// Only when the model itself fails; the loop cannot go on then.
+    fn wait(&mut self, patience: Patience, done: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// A handle that ends a wait from any thread.
+    fn waker(&self) -> Waker;
+
+    /// What this driver has done and holds.
+    fn stats(&self) -> DriverStats;
+}
+
+/// How long a wait may last, and what may end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The longest time; `None` is for ever, zero looks and does not sleep.
+    pub timeout: Option<Duration>,
+    /// Whether [`Waker::wake`] must end the wait. False when nobody has a reason to wake: a blocking
+    /// model may then sleep in recv(2) instead of poll(2), and saves a system call.
+    pub wakeable: bool,
+}
+
+/// Settings of a driver. Each model uses those that concern it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriverConfig {
+    /// The receive pool.
+    pub pool: PoolConfig,
+    /// `scan`: how long to sleep after a pass that found nothing. Default `None`: spin.
+    pub scan_nap: Option<Duration>,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self { pool: PoolConfig::default(), scan_nap: None }
+    }
+}
+
+/// What a driver has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverStats {
+    /// System calls that this driver made, by kind.
+    pub system_calls: SystemCalls,
+    /// The receive pool.
+    pub pool: PoolStats,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+}

@@ -1,0 +1,98 @@
+//! What machines tell the layer above, the same for every protocol.
+
+use crate::{Instant, Metadata, ProtocolError, Status};
+use alloc::sync::Arc;
+use kettle_buf::Chain;
+
+/// One call on one connection.
+///
+/// `slot` is a small number that the machine uses again after the call is over, so a table indexed
+/// by it stays small; `stream` tells the calls of one slot apart. Every command with a call that is
+/// over does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId {
+    /// Index into tables of open calls: less than the greatest number of calls ever open at once.
+    pub slot: u32,
+    /// The stream's number on the wire, never used twice on a connection.
+    pub stream: u32,
+}
+
+/// The method that a call names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// The path, such as `/echo.v1.Echo/Unary`.
+    pub path: Arc<str>,
+    /// A small number that stands for this path for as long as the connection lives, so that a route
+    /// needs looking up once; `None` when the path came without one.
+    pub memo: Option<u16>,
+}
+
+/// What happened on a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection's handshake is done.
+    Ready,
+    /// Server: the client opened a call.
+    Call {
+        /// The new call.
+        call: CallId,
+        /// What it calls.
+        method: Method,
+        /// Metadata of the request.
+        metadata: Metadata,
+        /// When the machine will end the call by itself.
+        deadline: Option<Instant>,
+    },
+    /// Client: the reply's metadata, when there is any. Comes before the first message.
+    Headers {
+        /// The call.
+        call: CallId,
+        /// Metadata of the reply.
+        metadata: Metadata,
+    },
+    /// A whole message arrived.
+    Message {
+        /// The call.
+        call: CallId,
+        /// The message, as it lies in the received segments.
+        message: Chain,
+        /// Server: nothing more comes from the client. Always false for a client, which gets
+        /// [`Event::Finished`].
+        end: bool,
+    },
+    /// Server: the client ended its side without a further message.
+    End {
+        /// The call.
+        call: CallId,
+    },
+    /// Client: the call is over, this is how it ended. Its slot is free.
+    Finished {
+        /// The call.
+        call: CallId,
+        /// The status, with trailing metadata.
+        status: Status,
+        /// The server vouches that it did nothing for this call: it is safe to try again elsewhere.
+        unprocessed: bool,
+    },
+    /// Server: the call is over before it was answered. Its slot is free; its handler must stop.
+    Reset {
+        /// The call.
+        call: CallId,
+        /// Why: cancelled by the client, deadline passed, connection lost.
+        status: Status,
+    },
+    /// Client: the server takes no new calls on this connection; those open go on.
+    Draining,
+    /// The answer to [`crate::Machine::ping`].
+    Pong {
+        /// Time since the ping was sent.
+        round_trip: core::time::Duration,
+    },
+    /// The connection is over: all calls were reported as ended before. What
+    /// [`crate::Machine::poll_transmit`] still gives should be sent before closing.
+    Closed {
+        /// What went wrong; `None` when it ended in order.
+        error: Option<ProtocolError>,
+    },
+}

@@ -1,0 +1,147 @@
+//! The trait of protocol machines, and how to drive one.
+
+use crate::{CallId, Event, Instant, Metadata, Status};
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+use kettle_buf::{Payload, Segment};
+
+/// One end of one connection, without I/O.
+///
+/// ```text
+///   in    handle_bytes(segment) · handle_end · handle_timeout(now)
+///   do    open · send_message · finish · reset · ping · drain
+///   out   poll_event · poll_transmit · poll_timeout · expect
+/// ```
+///
+/// After every input and every batch of commands: take events until there are none, send what
+/// [`Machine::poll_transmit`] gives for as long as the socket takes it, and arrange for
+/// [`Machine::handle_timeout`] at [`Machine::poll_timeout`].
+///
+/// Any cut of the same input gives the same events. "Not enough bytes" is not an error. Nothing that
+/// a peer sends can panic; a broken rule ends in [`Event::Closed`] with the error, and the goodbye
+/// to the peer in the last transmits. Messages are cut by length only: a [`Payload`] may hold file regions.
+///
+/// The machine does not bound what waits for [`Machine::poll_transmit`] as answers to the peer's
+/// own frames (pongs, resets): who drives it stops feeding bytes while that much waits to be sent.
+pub trait Machine: Send + fmt::Debug {
+    /// Takes bytes that came from the peer, in order. Bytes after the end are ignored.
+    fn handle_bytes(&mut self, now: Instant, bytes: Segment);
+
+    /// The peer closed its side: nothing more will come. Server: calls that came whole are still answered.
+    fn handle_end(&mut self, now: Instant);
+
+    /// Time has passed: call it at or after [`Machine::poll_timeout`].
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// The next event, oldest first.
+    fn poll_event(&mut self) -> Option<Event>;
+
+    /// The next bytes to send, or `None` when there is nothing to send now. Gives at most about
+    /// `max` bytes, so that what is sent first can be decided late; small replies are packed together.
+    fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload>;
+
+    /// When [`Machine::handle_timeout`] wants to be called next.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// How many bytes of one large frame are known to come next, 0 when that is not known. The next
+    /// receives may then go into one buffer of this size.
+    fn expect(&self) -> usize;
+
+    /// Client: opens a call. With `message` and `end` a unary request leaves as one frame.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was sent.
+    fn open(
+        &mut self,
+        now: Instant,
+        head: Head<'_>,
+        message: Option<Payload>,
+        end: bool,
+    ) -> Result<CallId, OpenError>;
+
+    /// Server: sends the reply's metadata ahead of any message. At most once, before the first message.
+    fn send_headers(&mut self, call: CallId, metadata: Metadata);
+
+    /// Sends one message; `end` also ends our side of the call (client only).
+    fn send_message(&mut self, call: CallId, message: Payload, end: bool);
+
+    /// Client: ends our side of the call.
+    fn end(&mut self, call: CallId);
+
+    /// Server: ends the call, with the last message when there is one, and with the status. The
+    /// call's slot is free afterwards. A unary reply leaves as one frame.
+    fn finish(&mut self, call: CallId, closing: Closing);
+
+    /// Gives the call up: the peer is told, the slot is free, no more events of this call come.
+    fn reset(&mut self, call: CallId, status: &Status);
+
+    /// Asks the peer for a sign of life; [`Event::Pong`] follows. At most one is open at a time.
+    fn ping(&mut self, now: Instant);
+
+    /// Server: tells the peer to open no more calls; those open go on. Client: says that it will
+    /// open none. When both sides have said so and no call is open, [`Event::Closed`] follows.
+    fn drain(&mut self, now: Instant);
+
+    /// Ends the connection at once with a goodbye to the peer; [`Event::Closed`] follows.
+    fn close(&mut self, status: &Status);
+
+    /// How many calls are open.
+    fn open_calls(&self) -> usize;
+
+    /// Bytes of messages that wait inside for credit or for [`Machine::poll_transmit`].
+    fn pending_bytes(&self) -> u64;
+}
+
+/// What opens a call.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// The method's path, such as `/echo.v1.Echo/Unary`.
+    pub path: &'a str,
+    /// Metadata of the request.
+    pub metadata: Metadata,
+    /// How long the call may take, from now; `None`: for ever. The machine ends the call at that
+    /// time with DEADLINE_EXCEEDED, and the peer is told the time that is left.
+    pub timeout: Option<Duration>,
+}
+
+/// What ends a call from the server's side.
+#[derive(Debug, Default)]
+pub struct Closing {
+    /// Metadata of the reply, when it was not sent before; left out on the wire when empty.
+    pub headers: Metadata,
+    /// The last message.
+    pub message: Option<Payload>,
+    /// The status, with trailing metadata.
+    pub status: Status,
+}
+
+/// Why a call could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// As many calls are open as the peer allows; try again when one has ended.
+    TooManyCalls {
+        /// The peer's limit.
+        max: u32,
+    },
+    /// The connection is ending: use another one.
+    Closed,
+    /// The request breaks a limit that the message names; it would on any connection.
+    Refused(Status),
+    /// The path is not of the form `/package.Service/Method`.
+    Path(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyCalls { max } => write!(f, "the peer allows {max} calls at a time"),
+            Self::Closed => f.write_str("the connection is ending"),
+            Self::Refused(status) => status.fmt(f),
+            Self::Path(path) => write!(f, "{path:?} is not of the form /package.Service/Method"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
