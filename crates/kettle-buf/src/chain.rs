@@ -26,7 +26,11 @@ pub struct Chain {
 impl Chain {
     /// An empty chain; does not allocate.
     pub const fn new() -> Self {
-        Self { head: Segment::new(), rest: VecDeque::new(), len: 0 }
+        Self {
+            head: Segment::new(),
+            rest: VecDeque::new(),
+            len: 0,
+        }
     }
 
     /// Length in bytes.
@@ -66,8 +70,7 @@ impl Chain {
 
     /// Adds all segments of `other` at the end.
     pub fn append_chain(&mut self, other: Chain) {
-        self.append(other.head);
-        for segment in other.rest {
+        for segment in other.into_segments() {
             self.append(segment);
         }
     }
@@ -115,7 +118,11 @@ impl Chain {
     /// # Panics
     /// When `n` is greater than the length.
     pub fn advance(&mut self, mut n: usize) {
-        assert!(n <= self.len, "advance({n}) of a chain of {} bytes", self.len);
+        assert!(
+            n <= self.len,
+            "advance({n}) of a chain of {} bytes",
+            self.len
+        );
         while self.head.len() <= n && n > 0 {
             n -= self.pop_head().len();
         }
@@ -125,7 +132,16 @@ impl Chain {
 
     /// The segments, front first; none is empty.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
-        std::iter::once(&self.head).filter(|head| !head.is_empty()).chain(&self.rest)
+        std::iter::once(&self.head)
+            .filter(|head| !head.is_empty())
+            .chain(&self.rest)
+    }
+
+    /// Takes the segments out, front first; none is empty.
+    pub fn into_segments(self) -> impl Iterator<Item = Segment> {
+        std::iter::once(self.head)
+            .filter(|head| !head.is_empty())
+            .chain(self.rest)
     }
 
     /// How many segments there are.

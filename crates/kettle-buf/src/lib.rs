@@ -26,6 +26,6 @@ mod segment;
 
 pub use chain::Chain;
 pub use payload::{LINK_BYTES_MIN, Payload, Piece};
-pub use pool::{Pool, PoolConfig, PoolStats};
+pub use pool::{LargeBuffer, Pool, PoolConfig, PoolStats};
 pub use region::FileRegion;
 pub use segment::Segment;

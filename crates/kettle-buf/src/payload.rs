@@ -95,8 +95,8 @@ impl Payload {
 
     /// Adds all segments of a chain, each by the rule of [`Payload::append`].
     pub fn append_chain(&mut self, chain: Chain) {
-        for segment in chain.segments() {
-            self.append(segment.clone());
+        for segment in chain.into_segments() {
+            self.append(segment);
         }
     }
 
@@ -136,7 +136,10 @@ impl Payload {
         if n == self.len {
             return std::mem::take(self);
         }
-        let mut front = Payload { len: n, ..Payload::default() };
+        let mut front = Payload {
+            len: n,
+            ..Payload::default()
+        };
         self.len -= n;
         let mut wanted = n;
         while wanted > 0 {
@@ -160,7 +163,11 @@ impl Payload {
     /// # Panics
     /// When `n` is greater than the length.
     pub fn advance(&mut self, mut n: u64) {
-        assert!(n <= self.len, "advance({n}) of a payload of {} bytes", self.len);
+        assert!(
+            n <= self.len,
+            "advance({n}) of a payload of {} bytes",
+            self.len
+        );
         self.len -= n;
         while let Some(piece) = self.pieces.front_mut() {
             if n < piece.len() {
@@ -213,7 +220,9 @@ impl Payload {
 
     /// Whether any piece is a file region.
     pub fn has_regions(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::File(_)))
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::File(_)))
     }
 
     /// Takes the pieces apart; the packed tail comes last as memory.
@@ -261,7 +270,9 @@ impl Payload {
         if self.tail.len() + n > TAIL_BYTES_MAX {
             self.close_tail();
         }
-        let wanted = (self.tail.len() + n).max(TAIL_BYTES_MIN).max(self.tail.len() * 8);
+        let wanted = (self.tail.len() + n)
+            .max(TAIL_BYTES_MIN)
+            .max(self.tail.len() * 8);
         let wanted = wanted.min(TAIL_BYTES_MAX.max(self.tail.len() + n));
         self.tail.reserve(wanted - self.tail.len());
     }
@@ -277,7 +288,11 @@ fn split_piece(piece: &mut Piece, n: u64) -> Piece {
 /// Takes the buffer over without copying it, as the open tail.
 impl From<BytesMut> for Payload {
     fn from(tail: BytesMut) -> Self {
-        Self { len: tail.len() as u64, pieces: VecDeque::new(), tail }
+        Self {
+            len: tail.len() as u64,
+            pieces: VecDeque::new(),
+            tail,
+        }
     }
 }
 

@@ -19,7 +19,10 @@ impl FileRegion {
     /// # Panics
     /// When `offset + len` does not fit into a `u64`.
     pub fn new(file: Arc<File>, offset: u64, len: u64) -> Self {
-        assert!(offset.checked_add(len).is_some(), "a file region ends beyond 2^64 bytes");
+        assert!(
+            offset.checked_add(len).is_some(),
+            "a file region ends beyond 2^64 bytes"
+        );
         Self { file, offset, len }
     }
 
@@ -49,8 +52,16 @@ impl FileRegion {
     /// When `n` is greater than the length.
     #[must_use = "the part that was cut off is lost otherwise: use advance"]
     pub fn split_to(&mut self, n: u64) -> Self {
-        assert!(n <= self.len, "split_to({n}) of a file region of {} bytes", self.len);
-        let front = Self { file: Arc::clone(&self.file), offset: self.offset, len: n };
+        assert!(
+            n <= self.len,
+            "split_to({n}) of a file region of {} bytes",
+            self.len
+        );
+        let front = Self {
+            file: Arc::clone(&self.file),
+            offset: self.offset,
+            len: n,
+        };
         self.advance(n);
         front
     }
@@ -60,7 +71,11 @@ impl FileRegion {
     /// # Panics
     /// When `n` is greater than the length.
     pub fn advance(&mut self, n: u64) {
-        assert!(n <= self.len, "advance({n}) of a file region of {} bytes", self.len);
+        assert!(
+            n <= self.len,
+            "advance({n}) of a file region of {} bytes",
+            self.len
+        );
         self.offset += n;
         self.len -= n;
     }
