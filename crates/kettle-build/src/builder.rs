@@ -1,0 +1,235 @@
+//! The settings, and the way from `.proto` files to Rust files.
+
+use crate::error::Error;
+use crate::service::Generator;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use protox::Compiler;
+use std::path::{Path, PathBuf};
+
+/// Where the generated code finds prost. Users need no version of prost that fits kettle's this way.
+const PROST_PATH: &str = "::kettle::codegen::prost";
+
+/// Settings of the code generation. [`crate::configure`] makes one.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    build_client: bool,
+    build_server: bool,
+    bytes: Vec<String>,
+    out_dir: Option<PathBuf>,
+    file_descriptor_set_path: Option<PathBuf>,
+    type_attributes: Vec<(String, String)>,
+    field_attributes: Vec<(String, String)>,
+    extern_paths: Vec<(String, String)>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            build_client: true,
+            build_server: true,
+            bytes: vec![".".to_owned()],
+            out_dir: None,
+            file_descriptor_set_path: None,
+            type_attributes: Vec::new(),
+            field_attributes: Vec::new(),
+            extern_paths: Vec::new(),
+        }
+    }
+
+    /// Whether clients are generated. Default: yes.
+    #[must_use]
+    pub fn build_client(mut self, enable: bool) -> Self {
+        self.build_client = enable;
+        self
+    }
+
+    /// Whether servers and their traits are generated. Default: yes.
+    #[must_use]
+    pub fn build_server(mut self, enable: bool) -> Self {
+        self.build_server = enable;
+        self
+    }
+
+    /// Makes the `bytes` fields at these paths `bytes::Bytes`, and all others `Vec<u8>`. A path is
+    /// a field, or a message or package for all fields in it, such as `.echo.v1.EchoReply`; `.` is
+    /// everything. Default: `["."]`.
+    #[must_use]
+    pub fn bytes(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.bytes = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Makes all `bytes` fields `Vec<u8>`. Each is then a copy of what was received, where
+    /// `bytes::Bytes` is a slice of it.
+    #[must_use]
+    pub fn bytes_as_vec(mut self) -> Self {
+        self.bytes.clear();
+        self
+    }
+
+    /// The directory to write to; it must exist. Default: the environment variable `OUT_DIR`, which
+    /// Cargo sets for build scripts.
+    #[must_use]
+    pub fn out_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.out_dir = Some(directory.into());
+        self
+    }
+
+    /// Also writes the encoded `google.protobuf.FileDescriptorSet` of all files and their imports to
+    /// this file. Default: not written.
+    #[must_use]
+    pub fn file_descriptor_set_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file_descriptor_set_path = Some(path.into());
+        self
+    }
+
+    /// Adds an attribute, such as `#[derive(Eq)]`, to the messages, enums and oneofs at a path (see
+    /// [`Builder::bytes`] for paths).
+    #[must_use]
+    pub fn type_attribute(mut self, path: impl Into<String>, attribute: impl Into<String>) -> Self {
+        self.type_attributes.push((path.into(), attribute.into()));
+        self
+    }
+
+    /// Adds an attribute to the fields at a path (see [`Builder::bytes`] for paths).
+    #[must_use]
+    pub fn field_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        self.field_attributes.push((path.into(), attribute.into()));
+        self
+    }
+
+    /// Uses types that exist already for a protobuf package or type, instead of generating them.
+    /// The protobuf path starts with `.`, the Rust path with `::` or `crate::`.
+    #[must_use]
+    pub fn extern_path(
+        mut self,
+        proto_path: impl Into<String>,
+        rust_path: impl Into<String>,
+    ) -> Self {
+        self.extern_paths
+            .push((proto_path.into(), rust_path.into()));
+        self
+    }
+
+    /// Compiles `protos`, each of which lies in one of the `includes`, where imports are looked up
+    /// too, and writes one Rust file per package. Tells Cargo to run the build script again when one
+    /// of the files or their imports changes.
+    ///
+    /// # Errors
+    /// When a file is not found, is no correct protobuf (the text starts with `FILE:LINE:COLUMN`),
+    /// has a streaming method, or cannot be written; when a path of a setting is wrong.
+    ///
+    /// # Panics
+    /// When an attribute is not valid Rust.
+    pub fn compile_protos(
+        self,
+        protos: &[impl AsRef<Path>],
+        includes: &[impl AsRef<Path>],
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let compiler = compile(protos, includes)?;
+        for path in compiler.files().filter_map(|file| file.path()) {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
+        if let Some(path) = &self.file_descriptor_set_path {
+            let set = compiler.encode_file_descriptor_set();
+            std::fs::write(path, set).map_err(|error| cannot_write(path, &error))?;
+        }
+        Ok(self.generate(compiler.file_descriptor_set())?)
+    }
+
+    fn generate(self, set: FileDescriptorSet) -> Result<(), Error> {
+        set.file.iter().try_for_each(refuse_streaming)?;
+        let out_dir = match &self.out_dir {
+            Some(directory) => directory.clone(),
+            None => std::env::var_os("OUT_DIR")
+                .map(PathBuf::from)
+                .ok_or_else(|| {
+                    Error::new("OUT_DIR is not set: run this in build.rs, or set Builder::out_dir")
+                })?,
+        };
+        let mut config = self.prost_config();
+        config.out_dir(&out_dir);
+        config.compile_fds(set).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput => Error::new(error.to_string()),
+            _ => cannot_write(&out_dir, &error),
+        })
+    }
+
+    fn prost_config(self) -> prost_build::Config {
+        let mut config = prost_build::Config::new();
+        config.prost_path(PROST_PATH);
+        config.bytes(&self.bytes);
+        // What has no comment in the .proto has none here, whatever the user's crate asks of docs.
+        config.type_attribute(".", "#[allow(missing_docs)]");
+        for (path, attribute) in self.type_attributes {
+            config.type_attribute(path, attribute);
+        }
+        for (path, attribute) in self.field_attributes {
+            config.field_attribute(path, attribute);
+        }
+        for (proto_path, rust_path) in self.extern_paths {
+            config.extern_path(proto_path, rust_path);
+        }
+        let (client, server) = (self.build_client, self.build_server);
+        config.service_generator(Box::new(Generator { client, server }));
+        config
+    }
+}
+
+fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<Compiler, Error> {
+    let explain = |error: protox::Error| {
+        let mut text = format!("{error:?}");
+        if error.is_file_not_found() {
+            let places: Vec<_> = includes
+                .iter()
+                .map(|path| path.as_ref().to_string_lossy())
+                .collect();
+            text = format!("{text} (include directories: {})", places.join(", "));
+        }
+        Error::new(text)
+    };
+    let mut compiler = Compiler::new(includes).map_err(explain)?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(protos).map_err(explain)?;
+    Ok(compiler)
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(format!("cannot write to {}: {error}", path.display()))
+}
+
+fn refuse_streaming(file: &FileDescriptorProto) -> Result<(), Error> {
+    for (service_index, service) in file.service.iter().enumerate() {
+        for (method_index, method) in service.method.iter().enumerate() {
+            if method.client_streaming() || method.server_streaming() {
+                return Err(Error::new(format!(
+                    "{}:{} method '{}' of service '{}' is streaming: \
+                     this version generates unary methods only",
+                    file.name(),
+                    place(file, &[6, service_index as i32, 2, method_index as i32]),
+                    method.name(),
+                    service.name(),
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `LINE:COLUMN:` of a descriptor, empty when it is not known. Field numbers and indices lead to it,
+/// see `SourceCodeInfo` in google/protobuf/descriptor.proto: 6 is a file's services, 2 a service's methods.
+fn place(file: &FileDescriptorProto, path: &[i32]) -> String {
+    let locations = file.source_code_info.iter().flat_map(|info| &info.location);
+    match locations
+        .into_iter()
+        .find(|location| location.path == path)
+        .map(|at| at.span.as_slice())
+    {
+        Some([line, column, ..]) => format!("{}:{}:", line + 1, column + 1),
+        _ => String::new(),
+    }
+}

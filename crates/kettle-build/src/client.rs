@@ -1,0 +1,81 @@
+//! The client's module of a service.
+
+use crate::service::{MODULE_ATTRIBUTES, deprecation, docs, full_name, module_name, type_path};
+use prost_build::{Method, Service};
+
+/// Writes `pub mod SERVICE_client`. All paths are absolute, so that no name in a .proto shadows them.
+pub(crate) fn write(service: &Service, code: &mut String) {
+    let name = full_name(service);
+    let module = module_name(service, "client");
+    let client = format!("{}Client", service.name);
+    let client_docs = docs(&service.comments, &format!("Calls the service `{name}`."));
+    let methods: String = service
+        .methods
+        .iter()
+        .map(|method| unary(&name, method))
+        .collect();
+    code.push_str(&format!(
+        r#"
+/// The client of the service `{name}`.
+pub mod {module} {{
+    {MODULE_ATTRIBUTES}
+
+    {client_docs}
+    #[derive(Clone, Debug)]
+    pub struct {client} {{
+        channel: ::kettle::Channel,
+    }}
+
+    impl {client} {{
+        /// Connects to a server, such as `kettle://127.0.0.1:50051`.
+        ///
+        /// # Errors
+        /// When the URL is wrong or no connection can be made.
+        pub async fn connect(
+            url: impl ::core::convert::AsRef<str>,
+        ) -> ::core::result::Result<Self, ::kettle::Error> {{
+            let channel = ::kettle::Channel::connect(url.as_ref()).await?;
+            ::core::result::Result::Ok(Self::new(channel))
+        }}
+
+        /// A client that calls over this channel. Clones share it.
+        pub fn new(channel: ::kettle::Channel) -> Self {{
+            Self {{ channel }}
+        }}
+
+        {methods}
+    }}
+}}
+"#
+    ));
+}
+
+fn unary(service: &str, method: &Method) -> String {
+    let path = format!("/{service}/{}", method.proto_name);
+    let docs = docs(&method.comments, &format!("Calls `{path}`."));
+    let deprecation = deprecation(method);
+    let name = method_name(method);
+    let input = type_path(&method.input_type, &method.input_proto_type);
+    let output = type_path(&method.output_type, &method.output_proto_type);
+    format!(
+        r#"
+        {docs}
+        {deprecation}
+        pub async fn {name}(
+            &self,
+            request: impl ::kettle::IntoRequest<{input}>,
+        ) -> ::core::result::Result<::kettle::Response<{output}>, ::kettle::Status> {{
+            let request: ::kettle::Request<{input}> = request.into_request();
+            self.channel.unary("{path}", request).await
+        }}
+"#
+    )
+}
+
+/// The method's name, with an underscore where it would be one of the client's own.
+fn method_name(method: &Method) -> String {
+    match method.name.as_str() {
+        name @ ("new" | "connect") => format!("{name}_"),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,78 @@
+//! A service as the templates see it, and the hook that prost-build calls for each.
+
+use crate::{client, server};
+use prost_build::{Comments, Method, Service, ServiceGenerator};
+
+/// Writes the modules of each service behind its package's messages.
+pub(crate) struct Generator {
+    pub(crate) client: bool,
+    pub(crate) server: bool,
+}
+
+impl ServiceGenerator for Generator {
+    fn generate(&mut self, service: Service, code: &mut String) {
+        if self.client {
+            client::write(&service, code);
+        }
+        if self.server {
+            server::write(&service, code);
+        }
+    }
+}
+
+/// Attributes of every generated module. The lints are those that correct code can break depending
+/// on what stands in the .proto: unused parameters of a service without methods, deprecated types.
+pub(crate) const MODULE_ATTRIBUTES: &str = "#![allow(unused_variables, deprecated)]";
+
+/// The full name, such as `echo.v1.Echo`.
+pub(crate) fn full_name(service: &Service) -> String {
+    match service.package.as_str() {
+        "" => service.proto_name.clone(),
+        package => format!("{package}.{}", service.proto_name),
+    }
+}
+
+/// The name of a module of a service, as tonic forms it: each capital letter starts a new word, so
+/// `HTTPEcho` gives `h_t_t_p_echo_client`.
+pub(crate) fn module_name(service: &Service, suffix: &str) -> String {
+    let mut name = String::new();
+    for letter in service.name.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    format!("{name}_{suffix}")
+}
+
+/// The comment from the .proto as documentation, or `otherwise` when there is none.
+pub(crate) fn docs(comments: &Comments, otherwise: &str) -> String {
+    let mut docs = String::new();
+    match comments.leading.is_empty() && comments.trailing.is_empty() {
+        true => docs = format!("/// {otherwise}\n"),
+        false => comments.append_with_indent(0, &mut docs),
+    }
+    docs
+}
+
+/// `#[deprecated]` where the .proto says so.
+pub(crate) fn deprecation(method: &Method) -> &'static str {
+    match method.options.deprecated() {
+        true => "#[deprecated]\n",
+        false => "",
+    }
+}
+
+/// A message type as seen from the service's module, which is one level below its package.
+///
+/// prost-build gives well-known types as paths (`::prost_types::Any`) or as what prost makes of them
+/// (`bool`, `()`); both are the same seen from anywhere.
+pub(crate) fn type_path(rust_type: &str, proto_type: &str) -> String {
+    let is_absolute = rust_type.starts_with("::")
+        || rust_type.starts_with("crate::")
+        || proto_type.starts_with(".google.protobuf.");
+    match is_absolute {
+        true => rust_type.to_owned(),
+        false => format!("super::{rust_type}"),
+    }
+}
