@@ -80,18 +80,12 @@ pub struct Patience {
 }
 
 /// Settings of a driver. Each model uses those that concern it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DriverConfig {
     /// The receive pool.
     pub pool: PoolConfig,
     /// `scan`: how long to sleep after a pass that found nothing. Default `None`: spin.
     pub scan_nap: Option<Duration>,
-}
-
-impl Default for DriverConfig {
-    fn default() -> Self {
-        Self { pool: PoolConfig::default(), scan_nap: None }
-    }
 }
 
 /// What a driver has done and holds.

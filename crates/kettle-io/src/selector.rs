@@ -1,5 +1,6 @@
 //! The trait of readiness models: who says which sockets can be read or written.
 
+use crate::SystemCalls;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -22,9 +23,12 @@ pub struct Readiness {
     pub readable: bool,
     /// Send should be tried. Set on errors and hang-ups too.
     pub writable: bool,
+    /// The peer has closed its side or the connection is broken, so that only the end of the stream
+    /// or an error is the end of what can be read. Edge-triggered selectors must say it.
+    pub ended: bool,
 }
 
-/// A readiness model. `ready.rs` makes a driver of it.
+/// A readiness model. [`crate::Ready`] makes a driver of it.
 pub trait Selector: Send {
     /// Starts watching a descriptor. Keys are small numbers, each used once at a time.
     ///
@@ -54,5 +58,36 @@ pub trait Selector: Send {
     /// emptied a socket must try it again without being told.
     fn edge_triggered(&self) -> bool {
         false
+    }
+
+    /// The system calls that this selector has made.
+    fn system_calls(&self) -> SystemCalls;
+}
+
+/// A set of small keys, a bit each. The waker's key is the one large one.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    bits: Vec<u64>,
+    waker: bool,
+}
+
+impl Keys {
+    pub(crate) fn contains(&self, key: u32) -> bool {
+        match self.bits.get(key as usize / 64) {
+            Some(word) => word >> (key % 64) & 1 == 1,
+            None => key == crate::ready::WAKER_KEY && self.waker,
+        }
+    }
+
+    pub(crate) fn set(&mut self, key: u32, member: bool) {
+        if key == crate::ready::WAKER_KEY {
+            self.waker = member;
+            return;
+        }
+        let at = key as usize / 64;
+        if self.bits.len() <= at {
+            self.bits.resize(at + 1, 0);
+        }
+        self.bits[at] = self.bits[at] & !(1 << (key % 64)) | u64::from(member) << (key % 64);
     }
 }

@@ -1,0 +1,363 @@
+//! Every system call on sockets, pollers and eventfds: one thin function each, counted by kind.
+//!
+//! The functions decide nothing; `transfer.rs` and the model files do. Creating and configuring
+//! sockets before they are attached stands in `socket.rs` and is not counted.
+#![expect(
+    unsafe_code,
+    reason = "received bytes are committed here, and select(2) is called"
+)]
+
+use bytes::BytesMut;
+use rustix::event::{EventfdFlags, FdSetElement, PollFd, Timespec, epoll};
+use rustix::io::Result;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
+use std::fs::File;
+use std::io::IoSlice;
+use std::iter::Sum;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Add, AddAssign, Sub};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// How many system calls of each kind were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemCalls {
+    /// accept4(2).
+    pub accept: u64,
+    /// connect(2).
+    pub connect: u64,
+    /// recv(2).
+    pub receive: u64,
+    /// send(2), sendmsg(2), sendfile(2), and pread(2) of a file that sendfile cannot read.
+    pub send: u64,
+    /// select(2), poll(2), epoll_wait(2).
+    pub wait: u64,
+    /// epoll_ctl(2), setsockopt(2), getsockopt(2), ioctl(2), shutdown(2), and what creates a poller.
+    pub control: u64,
+    /// read(2), write(2) and eventfd(2) for the waker, on whichever thread.
+    pub wake: u64,
+    /// close(2).
+    pub close: u64,
+}
+
+impl SystemCalls {
+    /// All kinds together.
+    pub fn total(&self) -> u64 {
+        let data = self.accept + self.connect + self.receive + self.send;
+        data + self.wait + self.control + self.wake + self.close
+    }
+
+    /// Combines two counts kind by kind.
+    fn zip(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            accept: f(self.accept, other.accept),
+            connect: f(self.connect, other.connect),
+            receive: f(self.receive, other.receive),
+            send: f(self.send, other.send),
+            wait: f(self.wait, other.wait),
+            control: f(self.control, other.control),
+            wake: f(self.wake, other.wake),
+            close: f(self.close, other.close),
+        }
+    }
+}
+
+impl Add for SystemCalls {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+}
+
+impl AddAssign for SystemCalls {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// What was made since an earlier count; a kind never falls below 0.
+impl Sub for SystemCalls {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, u64::saturating_sub)
+    }
+}
+
+impl Sum for SystemCalls {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), Add::add)
+    }
+}
+
+/// accept4(2); waits when the listener is in blocking mode.
+pub(crate) fn accept(
+    listener: BorrowedFd<'_>,
+    calls: &mut SystemCalls,
+) -> Result<(OwnedFd, SocketAddr)> {
+    calls.accept += 1;
+    let (stream, address) = rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
+    // Only a socket that is not TCP has no address of this form.
+    let address = address.and_then(|address| address.try_into().ok());
+    Ok((
+        stream,
+        address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into()),
+    ))
+}
+
+/// connect(2).
+pub(crate) fn connect(
+    stream: BorrowedFd<'_>,
+    address: SocketAddr,
+    calls: &mut SystemCalls,
+) -> Result<()> {
+    calls.connect += 1;
+    rustix::net::connect(stream, &address)
+}
+
+/// recv(2) of at most `bytes_max` bytes behind what `buffer` holds, within its capacity.
+pub(crate) fn receive(
+    stream: BorrowedFd<'_>,
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+    flags: RecvFlags,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    calls.receive += 1;
+    let spare = buffer.spare_capacity_mut();
+    let end = bytes_max.min(spare.len());
+    let ((received, _), _) = rustix::net::recv(stream, &mut spare[..end], flags)?;
+    let bytes = received.len();
+    let len = buffer.len() + bytes;
+    // SAFETY: recv(2) has initialised the first `bytes` bytes of the spare capacity, which begins at
+    // the old length.
+    unsafe { buffer.set_len(len) };
+    Ok(bytes)
+}
+
+/// send(2) that neither waits nor signals. With `more` the kernel may hold a part of a packet back for
+/// what is sent next.
+pub(crate) fn send(
+    stream: BorrowedFd<'_>,
+    bytes: &[u8],
+    more: bool,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    calls.send += 1;
+    rustix::net::send(stream, bytes, send_flags(more))
+}
+
+/// sendmsg(2) that neither waits nor signals.
+pub(crate) fn send_vectored(
+    stream: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    more: bool,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    calls.send += 1;
+    let mut control = SendAncillaryBuffer::default();
+    rustix::net::sendmsg(stream, slices, &mut control, send_flags(more))
+}
+
+fn send_flags(more: bool) -> SendFlags {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    if more { flags | SendFlags::MORE } else { flags }
+}
+
+/// sendfile(2); waits when the stream is in blocking mode. Returns 0 at the end of the file.
+pub(crate) fn send_file(
+    stream: BorrowedFd<'_>,
+    file: &File,
+    mut offset: u64,
+    bytes_max: usize,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    calls.send += 1;
+    rustix::fs::sendfile(stream, file, Some(&mut offset), bytes_max)
+}
+
+/// pread(2), for files that sendfile(2) cannot read.
+pub(crate) fn read_file(
+    file: &File,
+    buffer: &mut [u8],
+    offset: u64,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    calls.send += 1;
+    rustix::io::pread(file, buffer, offset)
+}
+
+/// ioctl(FIONBIO).
+pub(crate) fn set_nonblocking(
+    socket: BorrowedFd<'_>,
+    nonblocking: bool,
+    calls: &mut SystemCalls,
+) -> Result<()> {
+    calls.control += 1;
+    rustix::io::ioctl_fionbio(socket, nonblocking)
+}
+
+/// setsockopt(SO_RCVTIMEO), which limits recv(2) and accept(2); `None` is for ever.
+pub(crate) fn set_receive_timeout(
+    socket: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> Result<()> {
+    calls.control += 1;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)
+}
+
+/// getsockopt(SO_ERROR): how a connect that was under way has ended.
+pub(crate) fn connect_result(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Result<()> {
+    calls.control += 1;
+    sockopt::socket_error(stream)?
+}
+
+/// shutdown(SHUT_RD): ends a recv(2) or accept(2) that another thread sleeps in.
+pub(crate) fn shutdown_read(socket: BorrowedFd<'_>) -> Result<()> {
+    rustix::net::shutdown(socket, Shutdown::Read)
+}
+
+/// close(2).
+pub(crate) fn close(fd: OwnedFd, calls: &mut SystemCalls) {
+    calls.close += 1;
+    drop(fd);
+}
+
+/// epoll_create1(2).
+pub(crate) fn epoll_create(calls: &mut SystemCalls) -> Result<OwnedFd> {
+    calls.control += 1;
+    epoll::create(epoll::CreateFlags::CLOEXEC)
+}
+
+/// What epoll_ctl(2) is to do.
+#[derive(Clone, Copy)]
+pub(crate) enum EpollControl {
+    Add(epoll::EventFlags),
+    Modify(epoll::EventFlags),
+    Delete,
+}
+
+/// epoll_ctl(2).
+pub(crate) fn epoll_control(
+    poller: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
+    key: u32,
+    control: EpollControl,
+    calls: &mut SystemCalls,
+) -> Result<()> {
+    calls.control += 1;
+    let data = epoll::EventData::new_u64(key.into());
+    match control {
+        EpollControl::Add(flags) => epoll::add(poller, socket, data, flags),
+        EpollControl::Modify(flags) => epoll::modify(poller, socket, data, flags),
+        EpollControl::Delete => epoll::delete(poller, socket),
+    }
+}
+
+/// epoll_wait(2); returns the events that were written into `room`.
+pub(crate) fn epoll_wait<'a>(
+    poller: BorrowedFd<'_>,
+    room: &'a mut [MaybeUninit<epoll::Event>],
+    timeout: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> Result<&'a mut [epoll::Event]> {
+    calls.wait += 1;
+    let timeout = timeout.map(timespec);
+    let (events, _) = epoll::wait(poller, room, timeout.as_ref())?;
+    Ok(events)
+}
+
+/// ppoll(2).
+pub(crate) fn poll(
+    fds: &mut [PollFd<'_>],
+    timeout: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    calls.wait += 1;
+    let timeout = timeout.map(timespec);
+    rustix::event::poll(fds, timeout.as_ref())
+}
+
+/// select(2) of the descriptors below `bound` in two sets, which the kernel overwrites.
+///
+/// # Panics
+/// When a set is too short for `bound`.
+pub(crate) fn select(
+    bound: i32,
+    readable: &mut [FdSetElement],
+    writable: &mut [FdSetElement],
+    timeout: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> Result<i32> {
+    calls.wait += 1;
+    let elements = rustix::event::fd_set_num_elements(bound as usize, bound);
+    assert!(
+        elements <= readable.len() && elements <= writable.len(),
+        "a set is too short"
+    );
+    let timeout = timeout.map(timespec);
+    // SAFETY: both sets have room for `bound` descriptors, asserted above, so the kernel reads and
+    // writes within them. A descriptor that is not open is answered by EBADF.
+    unsafe {
+        rustix::event::select(
+            bound,
+            Some(readable),
+            Some(writable),
+            None,
+            timeout.as_ref(),
+        )
+    }
+}
+
+/// eventfd(2), non-blocking. Its caller counts it: any thread may be the one.
+pub(crate) fn eventfd() -> Result<OwnedFd> {
+    rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+}
+
+/// write(2) of one event to an eventfd. Its caller counts it.
+pub(crate) fn eventfd_write(event: impl AsFd) -> Result<usize> {
+    rustix::io::write(event, &1u64.to_ne_bytes())
+}
+
+/// read(2) of all events of an eventfd. Its caller counts it.
+pub(crate) fn eventfd_read(event: impl AsFd) -> Result<usize> {
+    rustix::io::read(event, &mut [0; 8])
+}
+
+/// A time too long for the kernel is cut to its longest, some 292 thousand million years.
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SystemCalls;
+
+    #[test]
+    fn counts_add_up_and_subtract_by_kind() {
+        let one = SystemCalls {
+            accept: 1,
+            connect: 2,
+            receive: 3,
+            send: 4,
+            ..Default::default()
+        };
+        let two = SystemCalls {
+            wait: 5,
+            control: 6,
+            wake: 7,
+            close: 8,
+            ..one
+        };
+        assert_eq!(two.total(), 36);
+        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 46);
+        assert_eq!((two - one).total(), 26);
+        assert_eq!((one - two).total(), 0);
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the I/O models through their public interface.
+
+mod smoke;
