@@ -131,7 +131,7 @@ impl Builder {
         includes: &[impl AsRef<Path>],
     ) -> Result<(), Box<dyn std::error::Error>> {
         let compiler = compile(protos, includes)?;
-        for path in compiler.files().filter_map(|file| file.path()) {
+        for path in sources(&compiler) {
             println!("cargo:rerun-if-changed={}", path.display());
         }
         if let Some(path) = &self.file_descriptor_set_path {
@@ -198,6 +198,11 @@ fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result
     Ok(compiler)
 }
 
+/// The files that were read: those asked for and their imports, but those built into protox.
+fn sources(compiler: &Compiler) -> impl Iterator<Item = &Path> {
+    compiler.files().filter_map(|file| file.path())
+}
+
 fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::new(format!("cannot write to {}: {error}", path.display()))
 }
@@ -231,5 +236,25 @@ fn place(file: &FileDescriptorProto, path: &[i32]) -> String {
     {
         Some([line, column, ..]) => format!("{}:{}:", line + 1, column + 1),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_told_of_imports() {
+        let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/protos");
+        let compiler = compile(&["shop/orders.proto"], &[&include]).unwrap();
+        let expected = [
+            include.join("shop/goods.proto"),
+            include.join("shop/orders.proto"),
+        ];
+        assert!(
+            sources(&compiler).eq(expected),
+            "{:?}",
+            sources(&compiler).collect::<Vec<_>>()
+        );
     }
 }

@@ -27,6 +27,8 @@
 mod builder;
 mod client;
 mod error;
+#[cfg(test)]
+mod golden;
 mod server;
 mod service;
 

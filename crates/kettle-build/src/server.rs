@@ -115,7 +115,7 @@ fn write_service_impl(service: &Service, code: &mut String) {
         }}
 
         fn methods(&self) -> &'static [::kettle::codegen::MethodInfo] {{
-            &[{methods}]
+            const {{ &[{methods}] }}
         }}
 
         fn call(

@@ -20,9 +20,11 @@ impl ServiceGenerator for Generator {
     }
 }
 
-/// Attributes of every generated module. The lints are those that correct code can break depending
-/// on what stands in the .proto: unused parameters of a service without methods, deprecated types.
-pub(crate) const MODULE_ATTRIBUTES: &str = "#![allow(unused_variables, deprecated)]";
+/// Attributes of every generated module. What stands in a .proto can break these lints (deprecated
+/// types, a service without methods, method names that Rust uses in another way), and so can a crate
+/// that uses only a part of a module.
+pub(crate) const MODULE_ATTRIBUTES: &str =
+    "#![allow(dead_code, unused_variables, deprecated, clippy::all)]";
 
 /// The full name, such as `echo.v1.Echo`.
 pub(crate) fn full_name(service: &Service) -> String {
@@ -32,8 +34,8 @@ pub(crate) fn full_name(service: &Service) -> String {
     }
 }
 
-/// The name of a module of a service, as tonic forms it: each capital letter starts a new word, so
-/// `HTTPEcho` gives `h_t_t_p_echo_client`.
+/// The name of a module of a service, as tonic forms it: each capital letter of the Rust name starts
+/// a new word, so `HTTPEcho`, in Rust `HttpEcho`, gives `http_echo_client`.
 pub(crate) fn module_name(service: &Service, suffix: &str) -> String {
     let mut name = String::new();
     for letter in service.name.chars() {

@@ -1,0 +1,166 @@
+//! A generated client calls a generated server.
+
+use crate::codegen::{MethodInfo, Service};
+use crate::generated::{echo, names, shop};
+use crate::{Channel, Request, Response, Status};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// The result of a future that does not wait.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("nothing here waits"),
+    }
+}
+
+use echo::echo_client::EchoClient;
+use echo::echo_server::{Echo, EchoServer};
+use echo::{EchoReply, EchoRequest};
+
+struct MyEcho;
+
+impl Echo for MyEcho {
+    async fn unary(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
+        Ok(Response(EchoReply {
+            payload: request.0.payload,
+        }))
+    }
+
+    async fn old(&self, _: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
+        Err(Status("too old".to_owned()))
+    }
+}
+
+#[test]
+fn a_client_calls_a_server() {
+    let client = EchoClient::new(Channel::to(EchoServer::new(MyEcho)));
+    let request = EchoRequest {
+        payload: "tea".into(),
+        want: 0,
+    };
+    let Response(reply) = now(client.unary(request.clone())).unwrap();
+    assert_eq!(reply.payload, "tea");
+    // A `Request` does as well, and the error comes through.
+    #[allow(deprecated)]
+    let result = now(client.old(Request(request)));
+    assert_eq!(result.unwrap_err(), Status("too old".to_owned()));
+}
+
+#[test]
+fn a_server_says_what_it_is() {
+    let server = EchoServer::from_arc(Arc::new(MyEcho));
+    assert_eq!(EchoServer::<MyEcho>::NAME, "echo.v1.Echo");
+    assert_eq!(echo::echo_server::SERVICE_NAME, "echo.v1.Echo");
+    assert_eq!(server.name(), "echo.v1.Echo");
+    let methods = ["Unary", "Old"].map(|name| MethodInfo::new(name, false, false));
+    let clone = server.clone();
+    assert_eq!(
+        (clone.methods(), server.methods()),
+        (&methods[..], &methods[..])
+    );
+}
+
+#[test]
+fn an_unknown_method_is_unimplemented() {
+    let server = EchoServer::new(MyEcho);
+    let status = now(server.call(2, Request(Vec::new()))).unwrap_err();
+    assert_eq!(status, Status("echo.v1.Echo has no such method".to_owned()));
+}
+
+use names::send_client::SendClient;
+use names::send_server::{Send, SendServer};
+use names::{Type, r#type::Nested};
+
+/// Answers each method with its own name.
+#[derive(Clone)]
+struct MySend;
+
+fn named(name: &str) -> Result<Response<Type>, Status> {
+    Ok(Response(Type {
+        self_: name.to_owned(),
+        ..Type::default()
+    }))
+}
+
+impl Send for MySend {
+    async fn connect(&self, _: Request<Type>) -> Result<Response<Type>, Status> {
+        named("connect")
+    }
+    async fn new(&self, _: Request<Type>) -> Result<Response<Type>, Status> {
+        named("new")
+    }
+    async fn clone(&self, _: Request<Type>) -> Result<Response<Type>, Status> {
+        named("clone")
+    }
+    async fn r#match(&self, request: Request<Nested>) -> Result<Response<Nested>, Status> {
+        Ok(Response(Nested {
+            r#match: !request.0.r#match,
+        }))
+    }
+    async fn self_(&self, _: Request<Type>) -> Result<Response<Type>, Status> {
+        named("self")
+    }
+}
+
+#[test]
+fn names_that_clash_can_be_called() {
+    let client = SendClient::new(Channel::to(SendServer::new(MySend)));
+    let empty = Type::default;
+    assert_eq!(now(client.connect_(empty())).unwrap().0.self_, "connect");
+    assert_eq!(now(client.new_(empty())).unwrap().0.self_, "new");
+    assert_eq!(now(client.clone(empty())).unwrap().0.self_, "clone");
+    assert_eq!(now(client.self_(empty())).unwrap().0.self_, "self");
+    assert!(
+        now(client.r#match(Nested { r#match: false }))
+            .unwrap()
+            .0
+            .r#match
+    );
+}
+
+struct Empty;
+
+impl names::http_result_server::HttpResult for Empty {}
+
+#[test]
+fn a_service_without_methods() {
+    let server = names::http_result_server::HttpResultServer::new(Empty);
+    assert_eq!((server.name(), server.methods()), ("HTTPResult", &[][..]));
+}
+
+use shop::goods::Item;
+use shop::orders::v1::{Order, orders_client::OrdersClient, orders_server};
+
+struct MyOrders;
+
+impl orders_server::Orders for MyOrders {
+    async fn place(&self, request: Request<Item>) -> Result<Response<Order>, Status> {
+        Ok(Response(Order {
+            item: Some(request.0),
+            placed: None,
+        }))
+    }
+    async fn now(&self, _: Request<()>) -> Result<Response<prost_types::Timestamp>, Status> {
+        Ok(Response(prost_types::Timestamp {
+            seconds: 7,
+            nanos: 0,
+        }))
+    }
+    async fn is_open(&self, request: Request<String>) -> Result<Response<bool>, Status> {
+        Ok(Response(request.0 == "tea room"))
+    }
+}
+
+#[test]
+fn types_of_other_packages_and_well_known_types() {
+    let server = orders_server::OrdersServer::new(MyOrders);
+    let client = OrdersClient::new(Channel::to(server));
+    let item = Item {
+        name: "kettle".to_owned(),
+    };
+    assert_eq!(now(client.place(item.clone())).unwrap().0.item, Some(item));
+    assert_eq!(now(client.now(())).unwrap().0.seconds, 7);
+    assert!(now(client.is_open("tea room".to_owned())).unwrap().0);
+}

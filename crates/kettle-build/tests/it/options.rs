@@ -1,0 +1,99 @@
+//! Each setting changes what it says and nothing else.
+
+use crate::{empty_directory, generate, protos};
+use kettle_build::configure;
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+const SERVICE: &str = "message M {}\nservice S { rpc One(M) returns (M); }";
+const BYTES: &str = "message A { bytes a = 1; }\nmessage B { bytes b = 1; }";
+
+#[test]
+fn client_and_server_can_be_left_out() {
+    let code = generate(SERVICE, configure().build_client(false));
+    assert!(
+        code.contains("pub mod s_server") && !code.contains("pub mod s_client"),
+        "{code}"
+    );
+    let code = generate(SERVICE, configure().build_server(false));
+    assert!(
+        !code.contains("pub mod s_server") && code.contains("pub mod s_client"),
+        "{code}"
+    );
+}
+
+#[test]
+fn bytes_fields_have_the_type_that_is_asked_for() {
+    let shared = |code: &str, field: &str| {
+        let line = code
+            .lines()
+            .find(|line| line.contains(&format!("pub {field}:")))
+            .unwrap();
+        let is_shared = line.ends_with("::bytes::Bytes,");
+        assert!(is_shared || line.ends_with("::vec::Vec<u8>,"), "{line}");
+        is_shared
+    };
+    for (builder, a, b) in [
+        (configure(), true, true),
+        (configure().bytes_as_vec(), false, false),
+        (configure().bytes([".p.A"]), true, false),
+        (configure().bytes([".p.B.b"]), false, true),
+    ] {
+        let code = generate(BYTES, builder);
+        assert_eq!((shared(&code, "a"), shared(&code, "b")), (a, b), "{code}");
+    }
+}
+
+#[test]
+fn attributes_are_added() {
+    let builder = configure()
+        .type_attribute(".p.A", "#[one]")
+        .field_attribute(".p.B.b", "#[other]");
+    let code = generate(BYTES, builder);
+    assert_eq!(
+        (
+            code.matches("#[one]").count(),
+            code.matches("#[other]").count()
+        ),
+        (1, 1)
+    );
+    let place = |text: &str| {
+        code.find(text)
+            .unwrap_or_else(|| panic!("{text} is not in {code}"))
+    };
+    assert!(place("#[one]") < place("pub struct A") && place("pub struct B") < place("#[other]"));
+}
+
+#[test]
+fn extern_types_are_used() {
+    let builder = configure().extern_path(".p.M", "crate::elsewhere::M");
+    let code = generate(SERVICE, builder);
+    assert!(
+        !code.contains("pub struct M") && !code.contains("super::crate"),
+        "{code}"
+    );
+    assert!(
+        code.contains("::kettle::Request<crate::elsewhere::M>"),
+        "{code}"
+    );
+}
+
+#[test]
+fn the_descriptor_set_has_the_imports() {
+    let directory = empty_directory();
+    let path = directory.path().join("set");
+    configure()
+        .out_dir(directory.path())
+        .file_descriptor_set_path(&path)
+        .compile_protos(&["shop/orders.proto"], &[protos()])
+        .unwrap();
+    let set = FileDescriptorSet::decode(&*std::fs::read(path).unwrap()).unwrap();
+    let names: Vec<_> = set.file.iter().map(|file| file.name()).collect();
+    assert_eq!(names[3..], ["shop/goods.proto", "shop/orders.proto"]);
+    assert!(
+        names[..3]
+            .iter()
+            .all(|name| name.starts_with("google/protobuf/")),
+        "{names:?}"
+    );
+}
