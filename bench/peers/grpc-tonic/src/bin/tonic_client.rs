@@ -12,7 +12,7 @@ fn main() {
     let want = args.num("resp", 0) as u64;
     let url = format!("http://127.0.0.1:{}", args.port());
     run_client(
-        move |_| {
+        move || {
             let endpoint = Endpoint::from_shared(url.clone())
                 .unwrap()
                 .tcp_nodelay(true);

@@ -1,13 +1,18 @@
 //! Closed-loop load on the raw wire: C connections, D frames in flight on each, one epoll thread.
 //! Checks that replies come in order (a sequence number in the payload) and have the right size.
 
-use harness::{Args, Report, cpu_of, new_hist};
-use raw::{check, connect, frame};
+use harness::{Args, Plan, Report};
+use raw::frame;
+use raw::sys::{self, EDGE, Epoll, IN, OUT};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+const READ_BYTES: usize = 256 * 1024;
+const SEQUENCE_BYTES: usize = 8;
+
 struct Conn {
     fd: i32,
+    plan: Plan,
     input: Vec<u8>,
     start: usize, // input[start..end] is unparsed
     end: usize,
@@ -19,92 +24,78 @@ struct Conn {
 
 fn main() {
     let args = Args::parse();
-    let (conns, depth, payload) = (
-        args.num("conns", 1),
-        args.num("depth", 1),
-        args.num("payload", 128).max(8),
-    );
-    let resp = args.num("resp", payload);
-    let (warmup, secs, pid) = (
-        args.num("warmup-ms", 1000),
-        args.num("secs-ms", 5000),
-        args.num("server-pid", 0),
-    );
-    let ep = check(unsafe { libc::epoll_create1(0) });
-    let mut conns: Vec<Conn> = (0..conns)
-        .map(|i| {
-            let fd = connect(args.port());
-            let mut ev = libc::epoll_event {
-                events: (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET) as u32,
-                u64: i as u64,
-            };
-            check(unsafe { libc::epoll_ctl(ep, libc::EPOLL_CTL_ADD, fd, &mut ev) });
-            let input = vec![0; (4 + resp) + 256 * 1024];
-            Conn {
-                fd,
-                input,
-                start: 0,
-                end: 0,
-                out: Vec::new(),
-                sent: 0,
-                next: 0,
-                starts: VecDeque::new(),
-            }
-        })
+    let mut plan = Plan::from_args(&args);
+    if plan.payload < SEQUENCE_BYTES {
+        plan.payload = SEQUENCE_BYTES;
+        plan.reply = plan.reply.max(SEQUENCE_BYTES);
+    }
+    let mut epoll = Epoll::default();
+    let mut conns: Vec<Conn> = (0..plan.conns)
+        .map(|_| Conn::open(args.port(), plan))
         .collect();
-    let mut hist = new_hist();
     let begin = Instant::now();
-    let (warm_end, end) = (
-        begin + Duration::from_millis(warmup as u64),
-        begin + Duration::from_millis((warmup + secs) as u64),
-    );
-    for conn in &mut conns {
-        conn.request(depth, payload, begin);
+    for (i, conn) in conns.iter_mut().enumerate() {
+        epoll.add(conn.fd, IN | OUT | EDGE, i as u64);
+        conn.request(plan.depth, begin);
     }
-    let mut events: Vec<libc::epoll_event> = vec![unsafe { std::mem::zeroed() }; 256];
-    let mut started: Option<(Instant, (f64, f64))> = None;
-    let mut now = begin;
-    while now < end {
-        let n = check(unsafe { libc::epoll_wait(ep, events.as_mut_ptr(), 256, 1000) });
-        for ev in events.iter().take(n as usize) {
-            let conn = &mut conns[ev.u64 as usize];
-            conn.flush();
-            // Edge-triggered: go on until the socket is empty.
-            while let Some(full) = conn.read() {
-                now = Instant::now();
-                let got = conn.replies(resp, payload, |t| {
-                    if started.is_some() {
-                        hist.record((now - t).as_nanos() as u64).unwrap();
-                    }
-                });
-                conn.request(got, payload, now);
-                if !full {
-                    break;
+    let (warm, end) = (begin + plan.warmup, begin + plan.warmup + plan.window);
+    let mut report = None;
+    let mut ready = Vec::new();
+    loop {
+        let now = Instant::now();
+        if report.is_none() && warm <= now {
+            report = Some(Report::begin());
+        }
+        if end <= now {
+            break;
+        }
+        ready.extend(epoll.wait(1000));
+        for (_, i) in ready.drain(..) {
+            conns[i as usize].on_ready(|latency| {
+                if let Some(report) = &mut report {
+                    report.record(latency);
                 }
-            }
-        }
-        now = Instant::now();
-        if started.is_none() && now >= warm_end {
-            started = Some((now, cpu_of(pid)));
+            });
         }
     }
-    let (t0, c0) = started.unwrap();
-    let (secs, c1) = (t0.elapsed().as_secs_f64(), cpu_of(pid));
-    Report {
-        hist,
-        secs,
-        cpu: (c1.0 - c0.0, c1.1 - c0.1),
-    }
-    .print();
+    report.expect("the warm-up ends before the window").print();
 }
 
 impl Conn {
-    fn request(&mut self, n: usize, payload: usize, now: Instant) {
-        for _ in 0..n {
-            self.out.extend_from_slice(&(payload as u32).to_be_bytes());
+    fn open(port: u16, plan: Plan) -> Self {
+        Conn {
+            fd: sys::connect(port),
+            plan,
+            input: vec![0; 4 + plan.reply + READ_BYTES],
+            start: 0,
+            end: 0,
+            out: Vec::new(),
+            sent: 0,
+            next: 0,
+            starts: VecDeque::new(),
+        }
+    }
+
+    /// Edge-triggered: goes on until a read leaves room, so that the socket is empty.
+    fn on_ready(&mut self, mut done: impl FnMut(Duration)) {
+        self.flush();
+        while let Some(full) = self.read() {
+            let now = Instant::now();
+            let got = self.replies(|start| done(now - start));
+            self.request(got, now);
+            if !full {
+                break;
+            }
+        }
+    }
+
+    fn request(&mut self, count: usize, now: Instant) {
+        for _ in 0..count {
+            self.out
+                .extend_from_slice(&(self.plan.payload as u32).to_be_bytes());
             let at = self.out.len();
-            self.out.resize(at + payload, b'x');
-            self.out[at..at + 8].copy_from_slice(&self.next.to_be_bytes());
+            self.out.resize(at + self.plan.payload, b'x');
+            self.out[at..at + SEQUENCE_BYTES].copy_from_slice(&self.next.to_be_bytes());
             self.next += 1;
             self.starts.push_back(now);
         }
@@ -113,25 +104,16 @@ impl Conn {
 
     fn flush(&mut self) {
         while self.sent < self.out.len() {
-            let rest = &self.out[self.sent..];
-            let n = unsafe {
-                libc::send(
-                    self.fd,
-                    rest.as_ptr().cast(),
-                    rest.len(),
-                    libc::MSG_NOSIGNAL,
-                )
-            };
-            if n < 0 {
-                return would_block();
+            match sys::send(self.fd, &self.out[self.sent..]).expect("the server is there") {
+                Some(len) => self.sent += len,
+                None => return,
             }
-            self.sent += n as usize;
         }
         self.out.clear();
         self.sent = 0;
     }
 
-    /// None when the socket is empty; else whether the read filled the buffer (so there may be more).
+    /// None when the socket is empty; else whether the read filled the buffer (there may be more).
     fn read(&mut self) -> Option<bool> {
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
@@ -139,42 +121,27 @@ impl Conn {
             self.start = 0;
         }
         let room = &mut self.input[self.end..];
-        let (len, p) = (room.len(), room.as_mut_ptr());
-        let n = unsafe { libc::recv(self.fd, p.cast(), len, 0) };
-        if n < 0 {
-            would_block();
-            return None;
-        }
-        assert!(n > 0, "server closed the connection");
-        self.end += n as usize;
-        Some(n as usize == len)
+        let len = sys::receive(self.fd, room).expect("the server is there")?;
+        assert!(len > 0, "the server closed the connection");
+        let full = len == room.len();
+        self.end += len;
+        Some(full)
     }
 
-    fn replies(&mut self, resp: usize, payload: usize, mut done: impl FnMut(Instant)) -> usize {
+    fn replies(&mut self, mut done: impl FnMut(Instant)) -> usize {
         let mut got = 0;
         while let Some(len) = frame(&self.input[self.start..self.end]) {
-            assert_eq!(len, resp, "wrong reply size");
-            if resp == payload {
-                let seq = u64::from_be_bytes(
-                    self.input[self.start + 4..self.start + 12]
-                        .try_into()
-                        .unwrap(),
-                );
-                assert_eq!(
-                    seq,
-                    self.next - self.starts.len() as u64,
-                    "reply out of order"
-                );
+            assert_eq!(len, self.plan.reply, "wrong length of a reply");
+            let body = self.start + 4;
+            if self.plan.reply == self.plan.payload {
+                let sequence = self.input[body..body + SEQUENCE_BYTES].try_into().unwrap();
+                let want = self.next - self.starts.len() as u64;
+                assert_eq!(u64::from_be_bytes(sequence), want, "reply out of order");
             }
-            self.start += 4 + len;
+            self.start = body + len;
             done(self.starts.pop_front().unwrap());
             got += 1;
         }
         got
     }
-}
-
-fn would_block() {
-    let e = std::io::Error::last_os_error();
-    assert_eq!(e.kind(), std::io::ErrorKind::WouldBlock, "{e}");
 }

@@ -1,82 +1,60 @@
-//! Floor 1: one level-triggered epoll loop per thread; read a lot, answer every frame, write once.
-//! `--resp N` answers each frame with N bytes from one static buffer instead of echoing.
+//! One level-triggered epoll loop per thread; read a lot, answer every frame, write once.
+//! `--resp N` answers each frame with N bytes from one buffer instead of echoing.
 
 use harness::Args;
-use raw::{check, count_frames, echo, listen, nodelay, spawn_threads};
+use raw::sys::{self, Epoll, IN, OUT};
+use raw::{count_frames, echo, on_threads};
 use std::collections::HashMap;
+use std::io;
 
-const CHUNK: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 
+#[derive(Default)]
 struct Conn {
     input: Vec<u8>, // the unparsed tail of what was read
     out: Vec<u8>,   // replies not sent yet
     sent: usize,    // how much of `out` is gone
     owed: usize,    // with --resp: bytes of fixed replies still to send
-    waiting: bool,  // EPOLLOUT is asked for
+    waiting: bool,  // OUT is asked for
 }
 
 fn main() {
     let args = Args::parse();
-    let (port, resp) = (args.port(), args.num("resp", 0));
-    spawn_threads(args.threads(), move || serve(port, resp));
+    let (port, reply) = (args.port(), args.num("resp", 0));
+    on_threads(args.threads(), move || serve(port, reply));
 }
 
-fn serve(port: u16, resp: usize) {
-    let ep = check(unsafe { libc::epoll_create1(0) });
-    let lfd = listen(port, libc::SOCK_NONBLOCK);
-    ctl(ep, libc::EPOLL_CTL_ADD, lfd, libc::EPOLLIN);
-    let mut fixed = (resp as u32).to_be_bytes().to_vec();
-    fixed.resize(4 + resp, 0);
+fn serve(port: u16, reply: usize) {
+    let mut epoll = Epoll::default();
+    let listener = sys::listen(port, libc::SOCK_NONBLOCK);
+    epoll.add(listener, IN, listener as u64);
+    let mut fixed = (reply as u32).to_be_bytes().to_vec();
+    fixed.resize(4 + reply, 0);
     let mut conns: HashMap<i32, Conn> = HashMap::new();
-    let mut scratch = vec![0u8; CHUNK];
-    let mut events: Vec<libc::epoll_event> = vec![unsafe { std::mem::zeroed() }; 256];
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut ready = Vec::new();
     loop {
-        let n = unsafe { libc::epoll_wait(ep, events.as_mut_ptr(), 256, -1) }.max(0); // EINTR: just again
-        for ev in events.iter().take(n as usize) {
-            let fd = ev.u64 as i32;
-            if fd == lfd {
-                let c = check(unsafe {
-                    libc::accept4(
-                        lfd,
-                        std::ptr::null_mut(),
-                        std::ptr::null_mut(),
-                        libc::SOCK_NONBLOCK,
-                    )
-                });
-                nodelay(c);
-                ctl(ep, libc::EPOLL_CTL_ADD, c, libc::EPOLLIN);
-                conns.insert(
-                    c,
-                    Conn {
-                        input: Vec::new(),
-                        out: Vec::new(),
-                        sent: 0,
-                        owed: 0,
-                        waiting: false,
-                    },
-                );
+        ready.extend(epoll.wait(-1));
+        for (events, number) in ready.drain(..) {
+            let fd = number as i32;
+            if fd == listener {
+                let fd = sys::accept(listener);
+                sys::no_delay(fd);
+                epoll.add(fd, IN, fd as u64);
+                conns.insert(fd, Conn::default());
                 continue;
             }
             let conn = conns.get_mut(&fd).unwrap();
-            if !conn.on_ready(fd, ev.events, &mut scratch, &fixed) {
+            if !matches!(conn.on_ready(fd, events, &mut chunk, &fixed), Ok(true)) {
                 conns.remove(&fd);
-                unsafe { libc::close(fd) };
+                sys::close(fd);
                 continue;
             }
             let blocked = !conn.out.is_empty() || conn.owed > 0;
             if blocked != conn.waiting {
                 conn.waiting = blocked;
                 // While replies are stuck, stop reading: that is the back-pressure.
-                ctl(
-                    ep,
-                    libc::EPOLL_CTL_MOD,
-                    fd,
-                    if blocked {
-                        libc::EPOLLOUT
-                    } else {
-                        libc::EPOLLIN
-                    },
-                );
+                epoll.change(fd, if blocked { OUT } else { IN }, number);
             }
         }
     }
@@ -84,28 +62,38 @@ fn serve(port: u16, resp: usize) {
 
 impl Conn {
     /// False when the connection is over.
-    fn on_ready(&mut self, fd: i32, events: u32, scratch: &mut [u8], fixed: &[u8]) -> bool {
-        if events & libc::EPOLLIN as u32 != 0 {
-            let n = unsafe { libc::recv(fd, scratch.as_mut_ptr().cast(), scratch.len(), 0) };
-            if n <= 0 {
-                return n < 0 && would_block();
+    fn on_ready(
+        &mut self,
+        fd: i32,
+        events: u32,
+        chunk: &mut [u8],
+        fixed: &[u8],
+    ) -> io::Result<bool> {
+        if events & IN != 0 {
+            match sys::receive(fd, chunk)? {
+                None => return Ok(true),
+                Some(0) => return Ok(false),
+                Some(len) => self.on_bytes(&chunk[..len], fixed),
             }
-            let got = &scratch[..n as usize];
-            // Common case: nothing left over, parse straight out of the read buffer.
-            if self.input.is_empty() {
-                let eaten = self.answer(got, fixed);
-                self.input.extend_from_slice(&got[eaten..]);
-            } else {
-                let mut input = std::mem::take(&mut self.input);
-                input.extend_from_slice(got);
-                let eaten = self.answer(&input, fixed);
-                input.drain(..eaten);
-                self.input = input;
-            }
-        } else if events & libc::EPOLLOUT as u32 == 0 {
-            return false;
+        } else if events & OUT == 0 {
+            return Ok(false);
         }
-        self.flush(fd, fixed)
+        self.flush(fd, fixed)?;
+        Ok(true)
+    }
+
+    fn on_bytes(&mut self, bytes: &[u8], fixed: &[u8]) {
+        // Common case: nothing left over, parse straight out of the read buffer.
+        if self.input.is_empty() {
+            let eaten = self.answer(bytes, fixed);
+            self.input.extend_from_slice(&bytes[eaten..]);
+            return;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(bytes);
+        let eaten = self.answer(&input, fixed);
+        input.drain(..eaten);
+        self.input = input;
     }
 
     fn answer(&mut self, input: &[u8], fixed: &[u8]) -> usize {
@@ -117,39 +105,22 @@ impl Conn {
         eaten
     }
 
-    fn flush(&mut self, fd: i32, fixed: &[u8]) -> bool {
+    fn flush(&mut self, fd: i32, fixed: &[u8]) -> io::Result<()> {
         while self.owed > 0 {
             let at = (fixed.len() - self.owed % fixed.len()) % fixed.len();
-            match send(fd, &fixed[at..]) {
-                Some(n) => self.owed -= n,
-                None => return would_block(),
+            match sys::send(fd, &fixed[at..])? {
+                Some(len) => self.owed -= len,
+                None => return Ok(()),
             }
         }
         while self.sent < self.out.len() {
-            match send(fd, &self.out[self.sent..]) {
-                Some(n) => self.sent += n,
-                None => return would_block(),
+            match sys::send(fd, &self.out[self.sent..])? {
+                Some(len) => self.sent += len,
+                None => return Ok(()),
             }
         }
         self.out.clear();
         self.sent = 0;
-        true
+        Ok(())
     }
-}
-
-fn send(fd: i32, buf: &[u8]) -> Option<usize> {
-    let n = unsafe { libc::send(fd, buf.as_ptr().cast(), buf.len(), libc::MSG_NOSIGNAL) };
-    (n >= 0).then_some(n as usize)
-}
-
-fn would_block() -> bool {
-    std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
-}
-
-fn ctl(ep: i32, op: i32, fd: i32, events: i32) {
-    let mut ev = libc::epoll_event {
-        events: events as u32,
-        u64: fd as u64,
-    };
-    check(unsafe { libc::epoll_ctl(ep, op, fd, &mut ev) });
 }

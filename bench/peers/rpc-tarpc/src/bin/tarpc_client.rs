@@ -9,7 +9,7 @@ fn main() {
     let payload = Payload(vec![b'x'; args.num("payload", 128)]);
     let port = args.port();
     run_client(
-        move |_| async move {
+        move || async move {
             let sock = tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await
                 .unwrap();

@@ -9,7 +9,7 @@ fn main() {
     let payload = Bytes::from(vec![b'x'; args.num("payload", 128)]);
     let multiplex = args.num("multiplex", 0) == 1;
     run_client(
-        move |_| async move {
+        move || async move {
             EchoClientBuilder::new("echo")
                 .address(volo::net::Address::from(addr))
                 .multiplex(multiplex)
