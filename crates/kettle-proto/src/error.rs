@@ -71,7 +71,9 @@ impl fmt::Display for ProtocolError {
                 "the peer speaks protocol versions {} to {}, this side {} to {}",
                 theirs.0, theirs.1, ours.0, ours.1
             ),
-            Self::Goodbye { code, message } => write!(f, "the peer said goodbye: {code}: {message}"),
+            Self::Goodbye { code, message } => {
+                write!(f, "the peer said goodbye: {code}: {message}")
+            }
             Self::HandshakeTimeout => f.write_str("the peer did not finish its greeting in time"),
             Self::PingTimeout => f.write_str("the peer did not answer a ping in time"),
             Self::IdleTimeout => f.write_str("nothing happened for the idle time-out"),

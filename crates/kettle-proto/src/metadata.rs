@@ -48,7 +48,9 @@ impl core::error::Error for InvalidMetadata {}
 impl Metadata {
     /// No entries.
     pub const fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self {
+            entries: Vec::new(),
+        }
     }
 
     /// Adds an entry behind those that are there.
@@ -92,7 +94,9 @@ impl Metadata {
 
     /// The first value of any key, as bytes.
     pub fn get_bin(&self, key: &str) -> Option<&[u8]> {
-        self.iter().find(|(have, _)| *have == key).map(|(_, value)| value)
+        self.iter()
+            .find(|(have, _)| *have == key)
+            .map(|(_, value)| value)
     }
 
     /// Removes all values of a key. Whether there were any.
@@ -105,7 +109,9 @@ impl Metadata {
     /// All entries in order: key and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let text = |key| core::str::from_utf8(key).expect("keys are checked to be ASCII");
-        self.entries.iter().map(move |(key, value)| (text(&**key), &**value))
+        self.entries
+            .iter()
+            .map(move |(key, value)| (text(&**key), &**value))
     }
 
     /// Adds all entries of `other` behind those that are there.

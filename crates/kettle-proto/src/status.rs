@@ -107,7 +107,12 @@ pub struct Status {
 impl Status {
     /// A status with this code and message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: Segment::new(), metadata: Metadata::new() }
+        Self {
+            code,
+            message: message.into(),
+            details: Segment::new(),
+            metadata: Metadata::new(),
+        }
     }
 
     /// Adds binary details, by custom an encoded `google.rpc.Status`.

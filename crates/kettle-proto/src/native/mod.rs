@@ -1,1 +1,33 @@
-//! placeholder
+//! kettle's native protocol: `docs/protocol.md` is its specification.
+//!
+//! ```text
+//!   handle_bytes ─▶ hello.rs, frame.rs, sections.rs ─▶ receive.rs ─▶ events
+//!                                                        │ stream.rs: the open calls
+//!   open, finish … ───────────────────────▶ send.rs ─────┴─▶ output ─▶ poll_transmit
+//! ```
+//!
+//! [`Connection`] is either end of a connection. It starts with `connection.rs`; start reading there.
+
+mod connection;
+mod frame;
+mod gather;
+mod hello;
+mod receive;
+mod sections;
+mod send;
+mod stream;
+mod timers;
+
+pub use connection::{Config, Connection};
+pub use hello::{MAGIC, VERSION, VERSION_MIN};
+
+/// Longest path of a method in bytes.
+pub const PATH_BYTES_MAX: usize = 1024;
+
+/// Longest text of a reset or goodbye in bytes; a longer one is cut when it is sent.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// A message up to this many bytes goes into the output at once when there is credit; a longer one
+/// is cut into frames when its turn comes, so that calls share the connection and a cancel takes
+/// effect between frames. Default 16 KiB, from which on a payload is linked and not copied.
+pub const DIRECT_BYTES_MAX: u64 = 16 * 1024;

@@ -1,0 +1,482 @@
+//! One end of a connection: its state, its start and its end.
+
+use super::frame;
+use super::hello::{Hello, Settings, VERSION, VERSION_MIN};
+use super::receive::Body;
+use super::stream::{KEEP_MAX, Stream, Streams};
+use super::timers::Deadlines;
+use crate::limits::Limits;
+use crate::{
+    CallId, Closing, Code, Event, Head, Instant, Machine, Metadata, OpenError, ProtocolError,
+    Status,
+};
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use hashbrown::HashMap;
+use kettle_buf::{Payload, Segment};
+
+/// Settings of a [`Connection`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Limits of this side. Below 64 KiB, `frame_bytes_max`, `call_credit_bytes` and
+    /// `connection_credit_bytes` are raised to it: a client may have used that much before it knows.
+    pub limits: Limits,
+    /// Start of the numbers that pings carry; a random one keeps a peer from answering pings before
+    /// it reads them. Default 0.
+    pub ping_seed: u64,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The peer's hello has not come.
+    Hello,
+    Open,
+    Closed,
+}
+
+/// One end of a connection of the native protocol.
+///
+/// ```text
+///   client                          server
+///     │ hello, OPEN …  ────────────▶ │        the client need not wait for the server's hello
+///     │ ◀───────────── hello, DATA … │ Ready
+///     │ Ready                        │
+///     │ DRAIN ◀──────────────▶ DRAIN │        by drain() on either side
+///     │ Closed                Closed │        when no call is open
+/// ```
+///
+/// An idle connection holds no buffer. Calls whose deadline passes end by themselves.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) client: bool,
+    pub(super) phase: Phase,
+    /// Server: to drain as soon as the client has said hello.
+    drain_wanted: bool,
+    pub(super) drain_sent: bool,
+    pub(super) drain_received: bool,
+    /// The peer closed its side.
+    pub(super) peer_ended: bool,
+    hello_sent: bool,
+    /// What the peer may do.
+    pub(super) ours: Settings,
+    /// What the peer allows.
+    pub(super) theirs: Settings,
+    /// The start of a frame that has not come far enough to be decoded.
+    pub(super) rest: Vec<u8>,
+    /// How long `rest` must be to try again.
+    pub(super) rest_needed: usize,
+    /// The frame whose message bytes come next.
+    pub(super) body: Option<Body>,
+    /// The highest stream opened so far.
+    pub(super) last_stream: u32,
+    pub(super) streams: Streams,
+    /// Server: the method table; a method's id is its place, from 1 on.
+    pub(super) paths: Vec<Arc<str>>,
+    /// Client: the method table.
+    pub(super) methods: HashMap<Arc<str>, u16>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) out: Payload,
+    /// Bytes of output that were given out.
+    pub(super) out_taken: u64,
+    /// Calls with something to send, in the order of their turns.
+    pub(super) turns: VecDeque<CallId>,
+    /// Bytes of messages that wait for their turn.
+    pub(super) waiting_bytes: u64,
+    /// Message bytes that may be sent on all calls together.
+    pub(super) send_credit: u64,
+    /// Message bytes that the peer may send on all calls together.
+    pub(super) receive_credit: u64,
+    /// Of those received, bytes whose credit was not returned yet.
+    pub(super) owed: u64,
+    pub(super) deadlines: Deadlines,
+    handshake_at: Option<Instant>,
+    idle_timeout: Option<Duration>,
+    ping_timeout: Duration,
+    /// When bytes last came or went.
+    pub(super) active_at: Instant,
+    /// The open ping: when it was sent.
+    pub(super) ping_sent_at: Option<Instant>,
+    pub(super) ping_number: u64,
+}
+
+impl Connection {
+    /// The client's end. Its hello is the first output; calls may be opened at once.
+    pub fn client(config: Config, now: Instant) -> Self {
+        let mut connection = Self::new(config, now, true);
+        connection.send_hello();
+        connection
+    }
+
+    /// The server's end. It says nothing before the client's hello has come.
+    pub fn server(config: Config, now: Instant) -> Self {
+        Self::new(config, now, false)
+    }
+
+    #[allow(clippy::needless_pass_by_value)] // a setting may come to own memory
+    fn new(config: Config, now: Instant, client: bool) -> Self {
+        let ours = Settings::of(&config.limits);
+        Self {
+            client,
+            phase: Phase::Hello,
+            drain_wanted: false,
+            drain_sent: false,
+            drain_received: false,
+            peer_ended: false,
+            hello_sent: false,
+            ours,
+            theirs: Settings::INITIAL,
+            rest: Vec::new(),
+            rest_needed: 0,
+            body: None,
+            last_stream: 0,
+            streams: Streams::default(),
+            paths: Vec::new(),
+            methods: HashMap::new(),
+            events: VecDeque::new(),
+            out: Payload::new(),
+            out_taken: 0,
+            turns: VecDeque::new(),
+            waiting_bytes: 0,
+            send_credit: Settings::INITIAL.connection_credit_bytes.into(),
+            receive_credit: ours.connection_credit_bytes.into(),
+            owed: 0,
+            deadlines: Deadlines::default(),
+            handshake_at: Some(now + config.limits.handshake_timeout),
+            idle_timeout: config.limits.idle_timeout,
+            ping_timeout: config.limits.ping_timeout,
+            active_at: now,
+            ping_sent_at: None,
+            ping_number: config.ping_seed,
+        }
+    }
+
+    fn send_hello(&mut self) {
+        self.hello_sent = true;
+        Hello::put(&mut self.out, self.client, &self.ours);
+    }
+
+    /// The peer's hello came.
+    pub(super) fn greet(&mut self, hello: Hello) -> Result<(), ProtocolError> {
+        self.handshake_at = None;
+        if !self.hello_sent {
+            self.send_hello();
+        }
+        if hello.version != VERSION {
+            let theirs = (hello.version_min, hello.version);
+            return Err(ProtocolError::Version {
+                theirs,
+                ours: (VERSION_MIN, VERSION),
+            });
+        }
+        self.phase = Phase::Open;
+        self.events.push_back(Event::Ready);
+        self.apply(hello.settings);
+        if self.drain_wanted {
+            self.send_drain();
+        }
+        Ok(())
+    }
+
+    /// Ends the connection for a reason of the peer's or of time.
+    pub(super) fn fail(&mut self, error: ProtocolError) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let code = match error {
+            ProtocolError::Limit { .. } => Code::ResourceExhausted,
+            ProtocolError::Version { .. } => Code::Unimplemented,
+            ProtocolError::HandshakeTimeout | ProtocolError::PingTimeout => Code::DeadlineExceeded,
+            ProtocolError::IdleTimeout => Code::Ok,
+            _ => Code::Internal,
+        };
+        // A server that does not speak our version has processed nothing.
+        let last_stream = matches!(error, ProtocolError::Version { .. }).then_some(0);
+        let text = error.to_string();
+        self.say_goodbye(code, &text);
+        self.shut(Some(error), &text, last_stream);
+    }
+
+    /// Puts a goodbye at the end of the output.
+    ///
+    /// Calls whose OPEN was not given out are reported as never processed, so it must not leave
+    /// now: then the output is dropped, and the peer sees the end of the connection instead.
+    fn say_goodbye(&mut self, code: Code, message: &str) {
+        if self.client && self.has_unsent_calls() {
+            self.out = Payload::new();
+            return;
+        }
+        if !self.hello_sent {
+            self.send_hello();
+        }
+        let last_stream = if self.client { 0 } else { self.last_stream };
+        frame::put_goodbye(&mut self.out, code, last_stream, message);
+    }
+
+    fn has_unsent_calls(&self) -> bool {
+        !self
+            .streams
+            .calls_if(|stream| self.out_taken <= stream.opened_at)
+            .is_empty()
+    }
+
+    /// Reports all calls as over, then the connection.
+    pub(super) fn shut(
+        &mut self,
+        error: Option<ProtocolError>,
+        text: &str,
+        last_stream: Option<u32>,
+    ) {
+        self.phase = Phase::Closed;
+        for call in self.streams.calls() {
+            let status = Status::unavailable(format!("the connection is over: {text}"));
+            let beyond = last_stream.is_some_and(|last| last < call.stream);
+            self.lose(call, status, beyond);
+        }
+        self.rest = Vec::new();
+        self.turns = VecDeque::new();
+        self.deadlines.clear();
+        self.events.push_back(Event::Closed { error });
+    }
+
+    /// Ends a call without a word to the peer, and reports it.
+    pub(super) fn lose(&mut self, call: CallId, status: Status, beyond: bool) {
+        let Some(stream) = self.take_stream(call) else {
+            return;
+        };
+        if self.client {
+            let unprocessed = beyond || self.out_taken <= stream.opened_at;
+            self.events.push_back(Event::Finished {
+                call,
+                status,
+                unprocessed,
+            });
+        } else if !stream.local_ended {
+            self.events.push_back(Event::Reset { call, status });
+        }
+    }
+
+    /// Frees a call's slot.
+    pub(super) fn take_stream(&mut self, call: CallId) -> Option<Stream> {
+        let stream = self.streams.remove(call)?;
+        self.waiting_bytes -= stream.waiting_bytes();
+        Some(stream)
+    }
+
+    /// Closes in order when nothing is left to do. Comes after every end of a call, and of a drain.
+    pub(super) fn close_if_done(&mut self) {
+        let drained = self.drain_sent && self.drain_received;
+        if self.phase == Phase::Open && self.streams.len() == 0 && (drained || self.peer_ended) {
+            self.shut(None, "", None);
+        }
+    }
+
+    pub(super) fn send_drain(&mut self) {
+        if !self.drain_sent {
+            self.drain_sent = true;
+            frame::put(
+                &mut self.out,
+                frame::DRAIN,
+                0,
+                0,
+                &[&self.last_stream.to_be_bytes()],
+            );
+        }
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        let quiet = self.phase == Phase::Open && self.streams.len() == 0;
+        self.idle_timeout
+            .filter(|_| quiet)
+            .map(|timeout| self.active_at + timeout)
+    }
+
+    fn ping_at(&self) -> Option<Instant> {
+        self.ping_sent_at.map(|sent| sent + self.ping_timeout)
+    }
+
+    /// A call's time is over: each side ends it by its own clock.
+    fn expire(&mut self, call: CallId) {
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
+        let mid_message = stream.is_mid_message();
+        let status = Status::deadline_exceeded("the deadline of the call has passed");
+        if self.client || mid_message {
+            frame::put_reset(&mut self.out, call.stream, &status, false);
+        } else {
+            self.put_data(call.stream, &Metadata::new(), Some(&status), None, true);
+        }
+        self.lose(call, status, false);
+        self.close_if_done();
+    }
+}
+
+impl Machine for Connection {
+    fn handle_bytes(&mut self, now: Instant, bytes: Segment) {
+        self.receive(now, bytes);
+    }
+
+    fn handle_end(&mut self, _now: Instant) {
+        if self.phase == Phase::Closed || self.peer_ended {
+            return;
+        }
+        self.peer_ended = true;
+        let unmet = self.client && self.phase == Phase::Hello;
+        let halfway = !self.rest.is_empty() || self.body.is_some() || unmet;
+        let unfinished = |stream: &Stream| self.client || !stream.remote_ended;
+        let lost: Vec<CallId> = self.streams.calls_if(unfinished);
+        let error = (halfway || !lost.is_empty()).then_some(ProtocolError::UnexpectedEnd);
+        for call in lost {
+            self.lose(
+                call,
+                Status::unavailable("the peer closed the connection"),
+                false,
+            );
+        }
+        if error.is_some() && self.streams.len() == 0 || self.phase == Phase::Hello {
+            self.shut(error, "the peer closed it", None);
+        }
+        self.close_if_done();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(call) = self.deadlines.pop(now) {
+            self.expire(call);
+        }
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if passed(self.handshake_at) {
+            self.fail(ProtocolError::HandshakeTimeout);
+        } else if passed(self.ping_at()) {
+            self.fail(ProtocolError::PingTimeout);
+        } else if passed(self.idle_at()) {
+            self.fail(ProtocolError::IdleTimeout);
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if let Some(Event::Message {
+            call,
+            message,
+            end: false,
+        }) = &event
+        {
+            self.taken(*call, message.len() as u64);
+        }
+        if event.is_none() && KEEP_MAX < self.events.capacity() {
+            self.events.shrink_to(KEEP_MAX);
+        }
+        event
+    }
+
+    fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
+        self.fill(max);
+        if self.out.is_empty() {
+            return None;
+        }
+        self.active_at = now;
+        let n = self.out.len().min(max.max(1));
+        self.out_taken += n;
+        Some(self.out.cut(n))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Closed {
+            return None;
+        }
+        let timers = [
+            self.deadlines.next(),
+            self.handshake_at,
+            self.ping_at(),
+            self.idle_at(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    fn expect(&self) -> usize {
+        self.expected_bytes()
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        head: Head<'_>,
+        message: Option<Payload>,
+        end: bool,
+    ) -> Result<CallId, OpenError> {
+        self.open_call(now, &head, message, end)
+    }
+
+    fn send_headers(&mut self, call: CallId, metadata: Metadata) {
+        self.send_reply_metadata(call, &metadata);
+    }
+
+    fn send_message(&mut self, call: CallId, message: Payload, end: bool) {
+        self.send(call, Some(message), end);
+    }
+
+    fn end(&mut self, call: CallId) {
+        self.send(call, None, true);
+    }
+
+    fn finish(&mut self, call: CallId, closing: Closing) {
+        self.finish_call(call, closing);
+        self.close_if_done();
+    }
+
+    fn reset(&mut self, call: CallId, status: &Status) {
+        let Some(stream) = self.take_stream(call) else {
+            return;
+        };
+        frame::put_reset(&mut self.out, stream.id, status, false);
+        self.close_if_done();
+    }
+
+    fn ping(&mut self, now: Instant) {
+        if self.phase != Phase::Open || self.ping_sent_at.is_some() {
+            return;
+        }
+        self.ping_number = self.ping_number.wrapping_add(1);
+        self.ping_sent_at = Some(now);
+        frame::put(
+            &mut self.out,
+            frame::PING,
+            0,
+            0,
+            &[&self.ping_number.to_be_bytes()],
+        );
+    }
+
+    fn drain(&mut self, _now: Instant) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.hello_sent {
+            self.send_drain();
+        } else {
+            self.drain_wanted = true;
+        }
+        self.close_if_done();
+    }
+
+    fn close(&mut self, status: &Status) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.say_goodbye(status.code(), status.message());
+        self.shut(None, status.message(), None);
+    }
+
+    fn open_calls(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn pending_bytes(&self) -> u64 {
+        self.out.len() + self.waiting_bytes
+    }
+}

@@ -1,0 +1,572 @@
+//! What comes in: frames to events.
+
+use super::connection::{Connection, Phase};
+use super::frame::{self, CallFrame, Frame, Rules, flag};
+use super::hello::Hello;
+use super::sections::Stop;
+use super::stream::Assembly;
+use crate::limits::EXPECT_BYTES_MIN;
+use crate::{CallId, Code, Event, Instant, Metadata, Method, ProtocolError, Status};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::sync::Arc;
+use core::time::Duration;
+use kettle_buf::{Chain, Segment};
+
+/// The bytes of a frame behind its decoded head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body {
+    /// The call whose message this is; `None`: to be skipped.
+    call: Option<CallId>,
+    /// Bytes still to come.
+    left: u32,
+    /// Whether these bytes cost connection credit.
+    credit: bool,
+    more: bool,
+    end: bool,
+}
+
+impl Body {
+    fn skip(left: u32, credit: bool) -> Self {
+        Self {
+            call: None,
+            left,
+            credit,
+            more: false,
+            end: false,
+        }
+    }
+}
+
+impl Connection {
+    /// Takes received bytes apart. Bytes behind the end of the connection are ignored.
+    pub(super) fn receive(&mut self, now: Instant, mut bytes: Segment) {
+        self.active_at = now;
+        while !bytes.is_empty() && self.phase != Phase::Closed && !self.peer_ended {
+            let step = match self.body {
+                Some(_) => Ok(()),
+                None => self.take_head(now, &mut bytes),
+            };
+            self.take_body(&mut bytes);
+            if let Err(error) = step {
+                self.fail(error);
+            }
+        }
+    }
+
+    /// How many bytes of one large frame are known to come.
+    pub(super) fn expected_bytes(&self) -> usize {
+        let left = self
+            .body
+            .filter(|body| body.call.is_some())
+            .map_or(0, |body| body.left as usize);
+        if left < EXPECT_BYTES_MIN { 0 } else { left }
+    }
+
+    /// Decodes one head in place; one that has not come whole is copied to `rest`, which grows by
+    /// what the head still needs and no more, so that message bytes are never copied with it.
+    fn take_head(&mut self, now: Instant, bytes: &mut Segment) -> Result<(), ProtocolError> {
+        if self.rest.is_empty() {
+            return match self.decode(now, bytes) {
+                Ok(length) => {
+                    bytes.advance(length);
+                    Ok(())
+                }
+                Err(Stop::Error(error)) => Err(error),
+                Err(Stop::Need(needed)) => {
+                    self.rest_needed = needed;
+                    self.rest.extend_from_slice(bytes);
+                    bytes.advance(bytes.len());
+                    Ok(())
+                }
+            };
+        }
+        let missing = (self.rest_needed - self.rest.len()).min(bytes.len());
+        self.rest.extend_from_slice(&bytes[..missing]);
+        bytes.advance(missing);
+        if self.rest.len() < self.rest_needed {
+            return Ok(());
+        }
+        let rest = core::mem::take(&mut self.rest);
+        match self.decode(now, &rest) {
+            Ok(length) => debug_assert_eq!(length, rest.len(), "a head was asked for too much"),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Need(needed)) => (self.rest, self.rest_needed) = (rest, needed),
+        }
+        Ok(())
+    }
+
+    /// Decodes and handles the head at the start of `bytes`; gives its length.
+    fn decode(&mut self, now: Instant, bytes: &[u8]) -> Result<usize, Stop> {
+        if self.phase == Phase::Hello {
+            let (hello, length) = Hello::decode(bytes)?;
+            self.greet(hello)?;
+            return Ok(length);
+        }
+        let (frame, length) = frame::decode(
+            bytes,
+            Rules {
+                client: self.client,
+                ours: &self.ours,
+            },
+        )?;
+        self.handle_frame(now, frame)?;
+        Ok(length)
+    }
+
+    fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), ProtocolError> {
+        match frame {
+            Frame::Call(call) if call.header.kind == frame::OPEN => self.opened(now, call)?,
+            Frame::Call(call) => self.data(call)?,
+            Frame::Reset {
+                stream,
+                status,
+                unprocessed,
+            } => {
+                self.was_reset(stream, status, unprocessed)?;
+            }
+            Frame::Credit { stream, bytes } => self.credited(stream, bytes)?,
+            Frame::Ping(number) => frame::put(&mut self.out, frame::PONG, 0, 0, &[&number]),
+            Frame::Pong(number) => self.ponged(now, number),
+            Frame::Drain => self.drained(),
+            Frame::Goodbye {
+                code,
+                last_stream,
+                message,
+            } => {
+                self.left(code, last_stream, message);
+            }
+            Frame::Ignored { length } => self.body = Some(Body::skip(length, false)),
+        }
+        Ok(())
+    }
+
+    /// Server: OPEN came. Its path enters the method table even when the call is refused.
+    fn opened(&mut self, now: Instant, frame: CallFrame) -> Result<(), ProtocolError> {
+        let id = frame.header.stream;
+        if id <= self.last_stream {
+            return Err(violation("streams that are opened do not increase"));
+        }
+        if self.drain_received {
+            return Err(violation("OPEN behind the client's own DRAIN"));
+        }
+        self.last_stream = id;
+        let method = self.method(frame.header.method, frame.path.as_ref())?;
+        self.spend_credit(frame.message_bytes)?;
+        check_first(&frame)?;
+        if self.refuse(&frame) {
+            self.skip(&frame);
+            return Ok(());
+        }
+        let deadline = frame
+            .timeout_nanos
+            .map(|nanos| now + Duration::from_nanos(nanos));
+        let call = self.streams.insert(self.new_stream(id));
+        if let Some(at) = deadline {
+            self.deadlines.push(at, call, &mut self.streams);
+        }
+        let CallFrame {
+            header,
+            metadata,
+            message_bytes,
+            total,
+            ..
+        } = frame;
+        self.events.push_back(Event::Call {
+            call,
+            method,
+            metadata,
+            deadline,
+        });
+        match header.has(flag::MESSAGE) {
+            true => self.begin_message(call, header.flags, message_bytes, total, None),
+            false => {
+                if header.has(flag::END) {
+                    self.ended(call, None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks a method up, or defines it.
+    fn method(&mut self, id: u16, path: Option<&Arc<str>>) -> Result<Method, ProtocolError> {
+        let memo = (id != 0).then_some(id);
+        let path = match (memo, path) {
+            (None, Some(path)) => path,
+            (None, None) => return Err(violation("OPEN with neither method nor PATH")),
+            (Some(_), None) => match self.paths.get(usize::from(id) - 1) {
+                Some(path) => path,
+                None => return Err(violation("OPEN of a method that was not defined")),
+            },
+            (Some(_), Some(path)) => {
+                if usize::from(id) != self.paths.len() + 1 {
+                    return Err(violation("methods are not defined in order"));
+                }
+                if self.ours.methods_max < id.into() {
+                    let (got, max) = (id.into(), self.ours.methods_max.into());
+                    return Err(ProtocolError::Limit {
+                        name: "methods_max",
+                        got,
+                        max,
+                    });
+                }
+                self.paths.push(Arc::clone(path));
+                path
+            }
+        };
+        Ok(Method {
+            path: Arc::clone(path),
+            memo,
+        })
+    }
+
+    /// Answers an OPEN that a limit or a drain forbids. Whether it did.
+    fn refuse(&mut self, frame: &CallFrame) -> bool {
+        let id = frame.header.stream;
+        if self.drain_sent {
+            let status = Status::unavailable("the server takes no new calls on this connection");
+            frame::put_reset(&mut self.out, id, &status, true);
+            return true;
+        }
+        if self.ours.calls_max as usize <= self.streams.len() {
+            let status = exhausted("calls_max", "a call", self.ours.calls_max);
+            frame::put_reset(&mut self.out, id, &status, true);
+            return true;
+        }
+        let size = frame.total.unwrap_or(frame.message_bytes.into());
+        let status = if let Some(size) = frame.metadata_over {
+            let what = format!("metadata of {size} bytes");
+            exhausted("metadata_bytes_max", &what, self.ours.metadata_bytes_max)
+        } else if u64::from(self.ours.message_bytes_max) < size {
+            self.message_over(size)
+        } else {
+            return false;
+        };
+        self.put_data(id, &Metadata::new(), Some(&status), None, true);
+        true
+    }
+
+    fn message_over(&self, size: u64) -> Status {
+        let what = format!("a message of {size} bytes");
+        exhausted("message_bytes_max", &what, self.ours.message_bytes_max)
+    }
+
+    /// Skips what follows a head.
+    fn skip(&mut self, frame: &CallFrame) {
+        // Where other bytes stand before the message, its credit is returned now.
+        let pure = frame.metadata_over.is_none();
+        if !pure {
+            self.return_connection_credit(frame.message_bytes.into());
+        }
+        self.body = Some(Body::skip(frame.rest_bytes(), pure));
+    }
+
+    /// DATA came.
+    fn data(&mut self, frame: CallFrame) -> Result<(), ProtocolError> {
+        self.spend_credit(frame.message_bytes)?;
+        let Some(call) = self.streams.find(frame.header.stream) else {
+            if self.last_stream < frame.header.stream {
+                return Err(violation("DATA on a stream that was not opened"));
+            }
+            self.skip(&frame);
+            return Ok(());
+        };
+        let Some(stream) = self.streams.get(call) else {
+            return Ok(());
+        };
+        if stream.remote_ended {
+            return Err(violation("DATA behind END"));
+        }
+        let CallFrame {
+            header,
+            metadata,
+            status,
+            message_bytes,
+            total,
+            ..
+        } = frame;
+        if header.has(flag::METADATA) {
+            if core::mem::replace(&mut stream.replied, true) {
+                return Err(violation("METADATA behind the start of the reply"));
+            }
+            if !metadata.is_empty() {
+                self.events.push_back(Event::Headers { call, metadata });
+            }
+        }
+        if header.has(flag::MESSAGE) {
+            stream.replied = true;
+            return self.begin_message(call, header.flags, message_bytes, total, status);
+        }
+        if stream.assembly.is_some() {
+            return Err(violation(
+                "a frame without MESSAGE in the middle of a message",
+            ));
+        }
+        if header.has(flag::END) {
+            self.ended(call, status);
+        }
+        Ok(())
+    }
+
+    /// The head of a frame with message bytes came; the bytes follow.
+    fn begin_message(
+        &mut self,
+        call: CallId,
+        flags: u8,
+        bytes: u32,
+        total: Option<u64>,
+        status: Option<Status>,
+    ) -> Result<(), ProtocolError> {
+        let Some(stream) = self.streams.get(call) else {
+            return Ok(());
+        };
+        let (more, end) = (flags & flag::MORE != 0, flags & flag::END != 0);
+        let (left, bytes) = (bytes, u64::from(bytes));
+        if stream.receive_credit < bytes {
+            let (name, max) = ("call_credit_bytes", stream.receive_credit);
+            return Err(ProtocolError::Limit {
+                name,
+                got: bytes,
+                max,
+            });
+        }
+        stream.receive_credit -= bytes;
+        self.body = Some(Body {
+            call: Some(call),
+            left,
+            credit: true,
+            more,
+            end,
+        });
+        if let Some(assembly) = &mut stream.assembly {
+            assembly.announced += bytes;
+            assembly.status = status;
+            let (announced, whole) = (assembly.announced, assembly.total);
+            let right = if more {
+                announced <= whole
+            } else {
+                announced == whole
+            };
+            return match right && total.is_none() {
+                true => Ok(()),
+                false => Err(violation("a message that does not have its LENGTH")),
+            };
+        }
+        check_length(more, total, bytes)?;
+        let size = total.unwrap_or(bytes);
+        if u64::from(self.ours.message_bytes_max) < size {
+            self.body = Some(Body::skip(left, true));
+            self.refuse_message(call, size);
+        } else if more || status.is_some() {
+            let started = Assembly {
+                total: size,
+                announced: bytes,
+                status,
+                ..Assembly::default()
+            };
+            stream.assembly = Some(Box::new(started));
+        }
+        Ok(())
+    }
+
+    /// Ends a call whose message is over the limit.
+    fn refuse_message(&mut self, call: CallId, size: u64) {
+        let status = self.message_over(size);
+        if self.client
+            || self
+                .streams
+                .get(call)
+                .is_some_and(|stream| stream.is_mid_message())
+        {
+            frame::put_reset(&mut self.out, call.stream, &status, false);
+        } else {
+            self.put_data(call.stream, &Metadata::new(), Some(&status), None, true);
+        }
+        self.lose(call, status, false);
+        self.close_if_done();
+    }
+
+    /// Takes the message bytes that have come of the frame in hand.
+    fn take_body(&mut self, bytes: &mut Segment) {
+        let Some(mut body) = self.body else { return };
+        let part = bytes.split_to(bytes.len().min(body.left as usize));
+        body.left -= part.len() as u32;
+        self.body = Some(body).filter(|body| body.left != 0);
+        if body.credit && !part.is_empty() {
+            self.return_connection_credit(part.len() as u64);
+        }
+        if let Some(call) = body.call {
+            self.take_part(call, body, part);
+        }
+    }
+
+    fn take_part(&mut self, call: CallId, body: Body, part: Segment) {
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
+        let last = body.left == 0 && !body.more;
+        if last && stream.assembly.is_none() {
+            return self.deliver(call, part.into(), body.end, None);
+        }
+        let assembly = stream.assembly.get_or_insert_default();
+        let n = part.len() as u64;
+        assembly.bytes.push(part);
+        if body.more {
+            assembly.returned += n;
+            stream.owed += n as i64;
+            self.return_credit(call);
+        } else if last && let Some(assembly) = stream.assembly.take() {
+            stream.owed -= assembly.returned as i64;
+            self.deliver(call, assembly.bytes.take(), body.end, assembly.status);
+        }
+    }
+
+    fn deliver(&mut self, call: CallId, message: Chain, end: bool, status: Option<Status>) {
+        let last = end && !self.client;
+        self.events.push_back(Event::Message {
+            call,
+            message,
+            end: last,
+        });
+        if end && self.client {
+            self.ended(call, status);
+        } else if let Some(stream) = self.streams.get(call) {
+            stream.remote_ended |= end;
+        }
+    }
+
+    /// The peer ended its side of a call, without a message.
+    fn ended(&mut self, call: CallId, status: Option<Status>) {
+        if self.client {
+            self.take_stream(call);
+            let status = status.unwrap_or_default();
+            self.events.push_back(Event::Finished {
+                call,
+                status,
+                unprocessed: false,
+            });
+            self.close_if_done();
+        } else if let Some(stream) = self.streams.get(call) {
+            stream.remote_ended = true;
+            self.events.push_back(Event::End { call });
+        }
+    }
+
+    fn was_reset(&mut self, id: u32, status: Status, beyond: bool) -> Result<(), ProtocolError> {
+        if self.last_stream < id {
+            return Err(violation("RESET of a stream that was not opened"));
+        }
+        if let Some(call) = self.streams.find(id) {
+            self.lose(call, status, beyond);
+            self.close_if_done();
+        }
+        Ok(())
+    }
+
+    fn ponged(&mut self, now: Instant, number: [u8; 8]) {
+        if number == self.ping_number.to_be_bytes()
+            && let Some(sent) = self.ping_sent_at.take()
+        {
+            self.events.push_back(Event::Pong {
+                round_trip: now - sent,
+            });
+        }
+    }
+
+    fn drained(&mut self) {
+        self.drain_received = true;
+        if self.client && !self.drain_sent {
+            self.events.push_back(Event::Draining);
+        }
+        self.send_drain();
+        self.close_if_done();
+    }
+
+    /// GOODBYE came.
+    fn left(&mut self, code: Code, last_stream: u32, message: alloc::string::String) {
+        let text = format!("{code}: {message}");
+        let error = (code != Code::Ok).then_some(ProtocolError::Goodbye { code, message });
+        self.shut(error, &text, self.client.then_some(last_stream));
+    }
+
+    fn spend_credit(&mut self, bytes: u32) -> Result<(), ProtocolError> {
+        let (got, max) = (u64::from(bytes), self.receive_credit);
+        if max < got {
+            return Err(ProtocolError::Limit {
+                name: "connection_credit_bytes",
+                got,
+                max,
+            });
+        }
+        self.receive_credit -= got;
+        Ok(())
+    }
+
+    /// Connection credit goes back on arrival, in steps of half of it.
+    fn return_connection_credit(&mut self, bytes: u64) {
+        self.owed += bytes;
+        if u64::from(self.ours.connection_credit_bytes / 2) <= self.owed {
+            let bytes = core::mem::take(&mut self.owed);
+            self.receive_credit += bytes;
+            frame::put(
+                &mut self.out,
+                frame::CREDIT,
+                0,
+                0,
+                &[&(bytes as u32).to_be_bytes()],
+            );
+        }
+    }
+
+    /// The layer above took a message of a call that goes on.
+    pub(super) fn taken(&mut self, call: CallId, bytes: u64) {
+        if let Some(stream) = self.streams.get(call) {
+            stream.owed += bytes as i64;
+            self.return_credit(call);
+        }
+    }
+
+    /// A call's credit goes back in steps of half of it, as long as the peer may send.
+    fn return_credit(&mut self, call: CallId) {
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
+        if stream.remote_ended || stream.owed < i64::from(self.ours.call_credit_bytes / 2) {
+            return;
+        }
+        let bytes = core::mem::take(&mut stream.owed);
+        stream.receive_credit += bytes as u64;
+        let bytes = (bytes as u32).to_be_bytes();
+        frame::put(&mut self.out, frame::CREDIT, 0, call.stream, &[&bytes]);
+    }
+}
+
+/// The first frame of a message says how long it is when others follow, and only then.
+fn check_length(more: bool, total: Option<u64>, bytes: u64) -> Result<(), ProtocolError> {
+    match (more, total) {
+        (false, None) => Ok(()),
+        (true, Some(total)) if bytes <= total => Ok(()),
+        _ => Err(violation("a message that does not have its LENGTH")),
+    }
+}
+
+fn check_first(frame: &CallFrame) -> Result<(), ProtocolError> {
+    // The LENGTH of a frame whose metadata is skipped is skipped too.
+    match frame.metadata_over {
+        Some(_) => Ok(()),
+        None => check_length(
+            frame.header.has(flag::MORE),
+            frame.total,
+            frame.message_bytes.into(),
+        ),
+    }
+}
+
+fn exhausted(name: &str, what: &str, max: u32) -> Status {
+    Status::resource_exhausted(format!("{what} is over the limit {name} of {max}"))
+}
+
+fn violation(rule: &str) -> ProtocolError {
+    ProtocolError::Violation(rule.into())
+}

@@ -1,0 +1,4 @@
+//! Tests of kettle-proto through its public interface.
+
+mod ends;
+mod unary;
