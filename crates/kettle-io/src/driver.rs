@@ -48,6 +48,10 @@ pub trait Driver: Send {
     /// Ends an operation early; it still has its last completion. Does nothing when none is in flight.
     fn cancel(&mut self, socket: SocketId, kind: OpKind);
 
+    /// Ends our side of a stream (shutdown(2), SHUT_WR): the peer reads its end once it has read what
+    /// was sent. Receiving goes on. No send may be in flight or follow.
+    fn shutdown(&mut self, socket: SocketId);
+
     /// Ends all operations of a socket and closes it.
     fn detach(&mut self, socket: SocketId);
 

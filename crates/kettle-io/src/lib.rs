@@ -8,15 +8,15 @@
 //! This is the only crate of kettle with `unsafe` code, and the only one that makes system calls on
 //! sockets: all of them stand in `sys.rs`, where they are counted.
 
-#![allow(dead_code, reason = "the blocking models are still to come")]
-
 #[cfg(not(target_os = "linux"))]
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
+mod attached;
 mod deadline;
 mod driver;
 pub mod model;
 mod op;
+mod queue;
 mod ready;
 mod selector;
 pub mod socket;
@@ -25,7 +25,7 @@ mod transfer;
 mod wake;
 
 pub use driver::{Driver, DriverConfig, DriverStats, Patience};
-pub use model::{Model, Probe, UnknownModel, open};
+pub use model::{Model, Probe, Traits, UnknownModel, open};
 pub use op::{Completion, Op, OpKind, Outcome, Role, SocketId, Token};
 pub use ready::Ready;
 pub use selector::{Interest, Readiness, Selector};

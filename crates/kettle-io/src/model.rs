@@ -1,12 +1,21 @@
 //! The I/O models by name, what each can do, and whether this machine runs it.
 
+mod blocking;
 mod epoll;
 mod epoll_edge;
+mod poll;
+mod scan;
+mod select;
+mod threads;
 
-use crate::{Driver, DriverConfig, Ready};
+pub use blocking::BLOCK_BYTES_MAX;
+pub use select::FD_SETSIZE;
+
+use crate::{Driver, DriverConfig, Patience, Ready, Waker};
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// An I/O model. Its [`fmt::Display`] and [`FromStr`] are the names of [`Model::name`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,6 +62,92 @@ impl Model {
             Model::EpollEdge => "epoll-edge",
         }
     }
+
+    /// What this model is and can do, for people and for whoever hosts its drivers.
+    pub fn traits(self) -> Traits {
+        let multiplexed = Traits {
+            term: "I/O multiplexing",
+            summary: "",
+            limit: "descriptors of the process (RLIMIT_NOFILE)",
+            driver_connections_max: None,
+            thread_per_connection: false,
+            spins: false,
+        };
+        match self {
+            Model::Blocking => Traits {
+                term: "BIO 1.0",
+                summary: "one thread serves one connection to its end, then the next",
+                limit: "one connection at a time; others wait in the backlog",
+                driver_connections_max: Some(1),
+                ..multiplexed
+            },
+            Model::Threads => Traits {
+                term: "BIO 2.0",
+                summary: "a blocking thread per connection",
+                limit: "the server's cap on threads",
+                driver_connections_max: Some(1),
+                thread_per_connection: true,
+                ..multiplexed
+            },
+            Model::Scan => Traits {
+                term: "NIO 1.0",
+                summary: "one thread tries every connection in turn",
+                spins: true,
+                ..multiplexed
+            },
+            Model::Select => Traits {
+                summary: "select(2): the kernel looks through a bit per descriptor on every wait",
+                limit: "descriptors numbered below FD_SETSIZE = 1024",
+                driver_connections_max: Some(FD_SETSIZE),
+                ..multiplexed
+            },
+            Model::Poll => Traits {
+                summary: "poll(2): the kernel looks through a list of descriptors on every wait",
+                ..multiplexed
+            },
+            Model::Epoll => Traits {
+                summary: "epoll(7), level-triggered: the kernel keeps a list of who is ready",
+                ..multiplexed
+            },
+            Model::EpollEdge => Traits {
+                summary: "epoll(7), edge-triggered: the kernel tells who has become ready",
+                ..multiplexed
+            },
+        }
+    }
+
+    /// Asks the kernel whether it runs this model: opens a driver and waits for no time.
+    pub fn probe(self) -> Probe {
+        let patience = Patience {
+            timeout: Some(Duration::ZERO),
+            wakeable: true,
+        };
+        let tried = open(self, &DriverConfig::default())
+            .and_then(|mut driver| driver.wait(patience, &mut Vec::new()));
+        match tried {
+            Ok(()) => Probe::Runs,
+            Err(error) => Probe::Refused(error.to_string()),
+        }
+    }
+}
+
+/// What a model is and can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traits {
+    /// The term of the article on network I/O that this project follows.
+    pub term: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// What limits the number of connections, in words.
+    pub limit: &'static str,
+    /// Most connections that one driver can have attached; `None` when only the process limits it.
+    /// The listener, the waker and the process's other files count against it as well for `select`.
+    pub driver_connections_max: Option<usize>,
+    /// Whether each connection needs a thread with a driver of its own.
+    pub thread_per_connection: bool,
+    /// Whether an idle driver keeps its core busy ([`DriverConfig::scan_nap`] ends that).
+    pub spins: bool,
 }
 
 impl fmt::Display for Model {
@@ -106,9 +201,43 @@ pub enum Probe {
 /// # Errors
 /// When the kernel refuses what the model needs: its poller, or a descriptor for the waker.
 pub fn open(model: Model, config: &DriverConfig) -> io::Result<Box<dyn Driver>> {
-    match model {
-        Model::Epoll => Ok(Box::new(Ready::new(epoll::Epoll::level()?, config)?)),
-        Model::EpollEdge => Ok(Box::new(Ready::new(epoll_edge::selector()?, config)?)),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "not built yet")),
+    Ok(match model {
+        Model::Blocking => Box::new(blocking::Blocking::new(config)),
+        Model::Threads => Box::new(threads::driver(config)),
+        Model::Scan => {
+            let waker = Waker::new();
+            let scan = scan::Scan::new(waker.clone(), config.scan_nap);
+            Box::new(Ready::with_waker(scan, waker, config)?)
+        }
+        Model::Select => Box::new(Ready::new(select::Select::new(), config)?),
+        Model::Poll => Box::new(Ready::new(poll::Poll::default(), config)?),
+        Model::Epoll => Box::new(Ready::new(epoll::Epoll::level()?, config)?),
+        Model::EpollEdge => Box::new(Ready::new(epoll_edge::selector()?, config)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for model in Model::ALL {
+            assert_eq!(model.to_string().parse(), Ok(model));
+            assert!(!model.traits().summary.is_empty());
+        }
+        assert_eq!(Model::default(), Model::Epoll);
+        let error = "uring".parse::<Model>().unwrap_err().to_string();
+        assert!(
+            error.contains("'uring'") && error.contains("epoll-edge"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn this_kernel_runs_every_model() {
+        for model in Model::ALL {
+            assert_eq!(model.probe(), Probe::Runs, "{model}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Sockets before they are attached: listening, creating streams, options, addresses.
 
-use rustix::net::sockopt;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -48,6 +48,19 @@ pub fn stream(address: &SocketAddr) -> io::Result<OwnedFd> {
 /// When the socket is not TCP.
 pub fn set_nodelay(stream: impl AsFd, nodelay: bool) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(stream, nodelay)?)
+}
+
+/// Sends a last word on a stream that is about to be closed, as far as that goes without waiting.
+/// What came in is read and dropped first: closing a socket with unread bytes resets it, and the
+/// reset could overtake the last word.
+///
+/// # Errors
+/// When the kernel refuses, for example because the peer is gone.
+pub fn send_last(stream: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    let mut unread = [0; 4096];
+    while let Ok((1.., _)) = recv(&stream, &mut unread, RecvFlags::DONTWAIT) {}
+    send(&stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    Ok(shutdown(&stream, Shutdown::Write)?)
 }
 
 /// The address of this end.

@@ -33,7 +33,7 @@ pub struct SystemCalls {
     pub send: u64,
     /// select(2), poll(2), epoll_wait(2).
     pub wait: u64,
-    /// epoll_ctl(2), setsockopt(2), getsockopt(2), ioctl(2), shutdown(2), and what creates a poller.
+    /// epoll_ctl(2), setsockopt(2), ioctl(2), shutdown(2), and what creates a poller.
     pub control: u64,
     /// read(2), write(2) and eventfd(2) for the waker, on whichever thread.
     pub wake: u64,
@@ -107,7 +107,7 @@ pub(crate) fn accept(
     ))
 }
 
-/// connect(2).
+/// connect(2). Called again while a connect is under way it tells how that goes.
 pub(crate) fn connect(
     stream: BorrowedFd<'_>,
     address: SocketAddr,
@@ -209,15 +209,15 @@ pub(crate) fn set_receive_timeout(
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)
 }
 
-/// getsockopt(SO_ERROR): how a connect that was under way has ended.
-pub(crate) fn connect_result(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Result<()> {
-    calls.control += 1;
-    sockopt::socket_error(stream)?
-}
-
 /// shutdown(SHUT_RD): ends a recv(2) or accept(2) that another thread sleeps in.
 pub(crate) fn shutdown_read(socket: BorrowedFd<'_>) -> Result<()> {
     rustix::net::shutdown(socket, Shutdown::Read)
+}
+
+/// shutdown(SHUT_WR).
+pub(crate) fn shutdown_write(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Result<()> {
+    calls.control += 1;
+    rustix::net::shutdown(stream, Shutdown::Write)
 }
 
 /// close(2).

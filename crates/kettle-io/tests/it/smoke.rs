@@ -54,11 +54,9 @@ fn echo(model: Model) {
 }
 
 #[test]
-fn epoll_echoes() {
-    echo(Model::Epoll);
-}
-
-#[test]
-fn epoll_edge_echoes() {
-    echo(Model::EpollEdge);
+fn every_model_echoes() {
+    for model in Model::ALL {
+        println!("{model}");
+        echo(model);
+    }
 }

@@ -1,0 +1,220 @@
+//! An attached socket and its operations in flight: what all models do once they know that a socket
+//! is worth a try.
+
+use crate::queue::Queue;
+use crate::transfer::{Gather, Incoming, Transfer};
+use crate::{Completion, Interest, OpKind, Outcome, Token, sys};
+use kettle_buf::{Payload, Segment};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A socket and its operations in flight.
+#[derive(Debug)]
+pub(crate) struct Attached<F = OwnedFd> {
+    pub(crate) fd: F,
+    pub(crate) token: Token,
+    pub(crate) accepting: bool,
+    /// Where to, while a connect is under way.
+    pub(crate) connecting: Option<SocketAddr>,
+    pub(crate) receiving: bool,
+    /// A send that waits for room.
+    pub(crate) sending: Option<Payload>,
+    pub(crate) gather: Option<Gather>,
+    /// There was no room left, or the connect is under way: do not try before it is writable.
+    pub(crate) full: bool,
+    /// Trying to accept or receive may bring something.
+    pub(crate) readable: bool,
+    /// The peer has closed or failed, so that a short read is not the end of what there is.
+    pub(crate) ended: bool,
+}
+
+impl<F: AsFd> Attached<F> {
+    pub(crate) fn new(fd: F, token: Token) -> Self {
+        Self {
+            fd,
+            token,
+            accepting: false,
+            connecting: None,
+            receiving: false,
+            sending: None,
+            gather: None,
+            full: false,
+            readable: false,
+            ended: false,
+        }
+    }
+
+    /// What the operations in flight wait for.
+    pub(crate) fn wanted(&self) -> Interest {
+        Interest {
+            readable: self.accepting || self.receiving,
+            writable: self.connecting.is_some() || self.sending.is_some(),
+        }
+    }
+
+    pub(crate) fn last(&self, kind: OpKind, outcome: Outcome) -> Completion {
+        Completion {
+            token: self.token,
+            kind,
+            outcome,
+            last: true,
+        }
+    }
+
+    /// Starts a connect, or asks what became of it: a completion, or `None` while it is under way. The
+    /// socket must be in non-blocking mode.
+    pub(crate) fn connect(
+        &mut self,
+        address: SocketAddr,
+        transfer: &mut Transfer,
+    ) -> Option<Completion> {
+        let outcome = match sys::connect(self.fd.as_fd(), address, &mut transfer.calls) {
+            Ok(()) | Err(Errno::ISCONN) => Outcome::Connected,
+            Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {
+                (self.connecting, self.full) = (Some(address), true);
+                return None;
+            }
+            Err(error) => Outcome::Failed(error.into()),
+        };
+        Some(self.last(OpKind::Connect, outcome))
+    }
+
+    /// Sends what there is room for; with no room at all the payload waits in `sending`. With
+    /// `blocking` the socket is in blocking mode.
+    pub(crate) fn send(
+        &mut self,
+        mut payload: Payload,
+        blocking: bool,
+        transfer: &mut Transfer,
+    ) -> Option<Completion> {
+        let outcome = match transfer.send(self.fd.as_fd(), &mut payload, blocking) {
+            Ok(progress) => {
+                self.full = progress.full;
+                if progress.bytes == 0 && !payload.is_empty() {
+                    self.sending = Some(payload);
+                    return None;
+                }
+                Outcome::Sent {
+                    bytes: progress.bytes,
+                    rest: payload,
+                }
+            }
+            Err(error) => Outcome::Failed(error),
+        };
+        Some(self.last(OpKind::Send, outcome))
+    }
+
+    /// Accepts up to `count` connections.
+    pub(crate) fn accept(
+        &mut self,
+        count: usize,
+        transfer: &mut Transfer,
+        done: &mut Vec<Completion>,
+    ) {
+        for _ in 0..count {
+            match transfer.accept(self.fd.as_fd()) {
+                Ok(Incoming::Connection(stream, address)) => {
+                    let outcome = Outcome::Accepted { stream, address };
+                    let (token, kind) = (self.token, OpKind::Accept);
+                    done.push(Completion {
+                        token,
+                        kind,
+                        outcome,
+                        last: false,
+                    });
+                }
+                Ok(Incoming::Retry) => {}
+                Ok(Incoming::Nothing) => {
+                    self.readable = false;
+                    return;
+                }
+                Err(error) => {
+                    self.accepting = false;
+                    done.push(self.last(OpKind::Accept, Outcome::Failed(error)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Receives once. With empty flags and in blocking mode it sleeps until there is something.
+    pub(crate) fn receive(
+        &mut self,
+        flags: RecvFlags,
+        transfer: &mut Transfer,
+        done: &mut Vec<Completion>,
+    ) {
+        let outcome = match transfer.receive(self.fd.as_fd(), &mut self.gather, flags) {
+            Ok(arrival) if !arrival.end => {
+                self.readable = arrival.filled || self.ended;
+                done.extend(arrival.segment.map(|segment| self.received(segment)));
+                return;
+            }
+            Err(Errno::WOULDBLOCK) => {
+                self.readable = false;
+                return;
+            }
+            Err(Errno::INTR) => return,
+            Ok(_) => Outcome::Received(Segment::new()),
+            Err(error) => Outcome::Failed(error.into()),
+        };
+        self.receiving = false;
+        done.extend(self.gathered());
+        done.push(self.last(OpKind::Receive, outcome));
+    }
+
+    /// Ends an operation early, when it is in flight.
+    pub(crate) fn cancel(&mut self, kind: OpKind, queue: &mut Queue) {
+        if !self.stop(kind) {
+            return;
+        }
+        if kind == OpKind::Receive
+            && let Some(part) = self.gathered()
+        {
+            queue.push(part);
+        }
+        queue.push(self.last(kind, Outcome::Cancelled));
+    }
+
+    /// Ends all operations, and takes back what must not be delivered after a detach.
+    pub(crate) fn cancel_all(&mut self, queue: &mut Queue) {
+        queue.forget_parts(self.token);
+        self.gather = None;
+        for kind in [
+            OpKind::Accept,
+            OpKind::Connect,
+            OpKind::Receive,
+            OpKind::Send,
+        ] {
+            self.cancel(kind, queue);
+        }
+    }
+
+    /// Forgets an operation. True when it was in flight.
+    pub(crate) fn stop(&mut self, kind: OpKind) -> bool {
+        match kind {
+            OpKind::Accept => std::mem::take(&mut self.accepting),
+            OpKind::Connect => self.connecting.take().is_some(),
+            OpKind::Receive => std::mem::take(&mut self.receiving),
+            OpKind::Send => self.sending.take().is_some(),
+        }
+    }
+
+    /// The bytes of a message that will not become whole.
+    fn gathered(&mut self) -> Option<Completion> {
+        let segment = self.gather.take().and_then(Gather::into_segment)?;
+        Some(self.received(segment))
+    }
+
+    fn received(&self, segment: Segment) -> Completion {
+        let (kind, outcome) = (OpKind::Receive, Outcome::Received(segment));
+        Completion {
+            token: self.token,
+            kind,
+            outcome,
+            last: false,
+        }
+    }
+}

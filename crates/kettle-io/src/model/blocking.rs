@@ -1,0 +1,444 @@
+//! `blocking`: one thread serves one connection to its end, then the next; others wait in the
+//! kernel's backlog. The thread sleeps *in* accept(2) and recv(2), so that a unary call costs two
+//! system calls and nobody is woken but the one who has work.
+//!
+//! ```text
+//!   no stream attached, Accept standing         accept(2)
+//!   Receive standing, nothing else to wait for  recv(2)
+//!   a wake may come, a send waits for room,     poll(2) on the socket and the waker's eventfd,
+//!   a connect is under way, or interrupted      then one try
+//! ```
+//!
+//! The time-out of a sleep in accept(2) or recv(2) is SO_RCVTIMEO. It is set anew only when it would
+//! end too late, or far too early; a sleep that ends early goes on.
+
+use crate::attached::Attached;
+use crate::deadline::Deadline;
+use crate::queue::Queue;
+use crate::transfer::Transfer;
+use crate::wake::Bed;
+use crate::{
+    Completion, Driver, DriverConfig, DriverStats, Interest, Op, OpKind, Outcome, Patience, Role,
+    SocketId, SystemCalls, Token, Waker, sys,
+};
+use kettle_buf::PoolConfig;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Receive buffer of a thread in bytes, at most: it is held while the thread sleeps in recv(2).
+pub const BLOCK_BYTES_MAX: usize = 8 * 1024;
+
+/// How often the waker's flag is looked at when the process has no descriptor left for its eventfd.
+const WAKE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Below this a receive time-out is set exactly, above it to three quarters: then it still fits the
+/// next wait, whose time-out is nearly the same. The kernel rounds up to its tick, 1 to 10 ms.
+const EXACT_TIMEOUT_MAX: Duration = Duration::from_millis(16);
+
+/// The longest receive time-out that is set; a longer wait sleeps several times.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The driver of a thread that serves one connection at a time.
+#[derive(Debug)]
+pub(crate) struct Blocking {
+    /// The listener and the stream, by [`Bed`].
+    sleepers: [Option<Sleeper>; 2],
+    queue: Queue,
+    transfer: Transfer,
+    waker: Waker,
+}
+
+/// A socket that the thread may sleep in. It is in blocking mode.
+#[derive(Debug)]
+struct Sleeper {
+    socket: Attached<Arc<OwnedFd>>,
+    /// What SO_RCVTIMEO is set to.
+    timeout: Option<Duration>,
+}
+
+impl Blocking {
+    /// A driver without sockets and without descriptors.
+    pub(crate) fn new(config: &DriverConfig) -> Self {
+        let block_bytes = config.pool.block_bytes.min(BLOCK_BYTES_MAX);
+        Self {
+            sleepers: [None, None],
+            queue: Queue::default(),
+            transfer: Transfer::new(PoolConfig {
+                block_bytes,
+                ..config.pool
+            }),
+            waker: Waker::new(),
+        }
+    }
+
+    /// Which socket is served: the stream, and the listener only without one.
+    fn served(&self) -> Option<Bed> {
+        match &self.sleepers {
+            [_, Some(_)] => Some(Bed::Stream),
+            [Some(listener), None] if listener.socket.accepting => Some(Bed::Listener),
+            _ => None,
+        }
+    }
+
+    /// Sleeps once and tries what was waited for. True when a wake ended the sleep.
+    fn sleep(
+        &mut self,
+        timeout: Option<Duration>,
+        wakeable: bool,
+        done: &mut Vec<Completion>,
+    ) -> io::Result<bool> {
+        let served = self.served();
+        if let Some(bed) = served
+            && !wakeable
+            && timeout != Some(Duration::ZERO)
+            && self.sleep_in(bed, timeout, done)?
+        {
+            return Ok(false);
+        }
+        self.poll(served, timeout, done)
+    }
+
+    /// Sleeps in accept(2) or recv(2). False, without having slept, when there is something else to
+    /// wait for or the driver was interrupted.
+    fn sleep_in(
+        &mut self,
+        bed: Bed,
+        timeout: Option<Duration>,
+        done: &mut Vec<Completion>,
+    ) -> io::Result<bool> {
+        let Sleeper {
+            socket,
+            timeout: current,
+        } = sleeper(&mut self.sleepers, bed);
+        if socket.wanted()
+            != (Interest {
+                readable: true,
+                writable: false,
+            })
+        {
+            return Ok(false);
+        }
+        limit_sleep(
+            socket.fd.as_fd(),
+            current,
+            timeout,
+            &mut self.transfer.calls,
+        )?;
+        if !self.waker.park(bed) {
+            return Ok(false);
+        }
+        match bed {
+            Bed::Listener => socket.accept(1, &mut self.transfer, done),
+            Bed::Stream => socket.receive(RecvFlags::empty(), &mut self.transfer, done),
+        }
+        self.waker.unpark();
+        if bed == Bed::Listener && !socket.accepting && self.waker.is_interrupted() {
+            // The interrupt has shut the listener: that is no failure.
+            done.pop();
+            done.push(socket.last(OpKind::Accept, Outcome::Cancelled));
+        }
+        Ok(true)
+    }
+
+    /// Sleeps in poll(2), then tries what is ready. True when a wake ended the sleep.
+    fn poll(
+        &mut self,
+        served: Option<Bed>,
+        timeout: Option<Duration>,
+        done: &mut Vec<Completion>,
+    ) -> io::Result<bool> {
+        let event = self.waker.event().ok();
+        let woken = self.waker.is_woken();
+        let timeout = match (woken, event) {
+            (true, _) => Some(Duration::ZERO),
+            (false, Some(_)) => timeout,
+            (false, None) => Some(timeout.unwrap_or(Duration::MAX).min(WAKE_CHECK_INTERVAL)),
+        };
+        let socket = served.and_then(|bed| {
+            let socket = &self.sleepers[bed as usize].as_ref()?.socket;
+            let flags = poll_flags(socket.wanted());
+            (!flags.is_empty()).then(|| (socket.fd.as_fd(), flags))
+        });
+        let (found, rung) = poll_both(socket, event, timeout, &mut self.transfer.calls)?;
+        if woken || rung {
+            self.waker.clear();
+        }
+        if let Some(bed) = served
+            && !found.is_empty()
+        {
+            self.serve(bed, found, done)?;
+        }
+        Ok(woken || rung)
+    }
+
+    /// Tries what poll(2) has found.
+    fn serve(&mut self, bed: Bed, found: PollFlags, done: &mut Vec<Completion>) -> io::Result<()> {
+        let (socket, transfer) = (
+            &mut sleeper(&mut self.sleepers, bed).socket,
+            &mut self.transfer,
+        );
+        let broken = found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+        if broken || found.contains(PollFlags::OUT) {
+            socket.full = false;
+            if let Some(address) = socket.connecting.take() {
+                done.extend(connect(socket, address, transfer));
+            }
+            if let Some(payload) = socket.sending.take() {
+                done.extend(socket.send(payload, true, transfer));
+            }
+        }
+        if socket.receiving && (broken || found.contains(PollFlags::IN)) {
+            socket.receive(RecvFlags::DONTWAIT, transfer, done);
+        }
+        if socket.accepting {
+            // The connection may have gone meanwhile, and accept(2) has no flag against sleeping.
+            sys::set_nonblocking(socket.fd.as_fd(), true, &mut transfer.calls)?;
+            socket.accept(1, transfer, done);
+            sys::set_nonblocking(socket.fd.as_fd(), false, &mut transfer.calls)?;
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Blocking {
+    fn attach(&mut self, fd: OwnedFd, role: Role, token: Token) -> io::Result<SocketId> {
+        let bed = match role {
+            Role::Listener => Bed::Listener,
+            Role::Stream => Bed::Stream,
+        };
+        let slot = &mut self.sleepers[bed as usize];
+        if slot.is_some() {
+            let text = "a blocking model serves one listener and one connection at a time";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
+        sys::set_nonblocking(fd.as_fd(), false, &mut self.transfer.calls)?;
+        let fd = Arc::new(fd);
+        self.waker.lend(bed, Some(Arc::clone(&fd)));
+        *slot = Some(Sleeper {
+            socket: Attached::new(fd, token),
+            timeout: None,
+        });
+        Ok(SocketId(bed as u32))
+    }
+
+    fn submit(&mut self, op: Op) {
+        let transfer = &mut self.transfer;
+        let completion = match op {
+            Op::Accept { socket } => {
+                attached(&mut self.sleepers, socket).accepting = true;
+                None
+            }
+            Op::Receive { socket } => {
+                attached(&mut self.sleepers, socket).receiving = true;
+                None
+            }
+            Op::Connect { socket, address } => {
+                connect(attached(&mut self.sleepers, socket), address, transfer)
+            }
+            Op::Send { socket, payload } => {
+                let socket = attached(&mut self.sleepers, socket);
+                match socket.full {
+                    true => {
+                        socket.sending = Some(payload);
+                        None
+                    }
+                    false => socket.send(payload, true, transfer),
+                }
+            }
+        };
+        if let Some(completion) = completion {
+            self.queue.push(completion);
+        }
+    }
+
+    fn cancel(&mut self, socket: SocketId, kind: OpKind) {
+        attached(&mut self.sleepers, socket).cancel(kind, &mut self.queue);
+    }
+
+    fn shutdown(&mut self, socket: SocketId) {
+        let socket = attached(&mut self.sleepers, socket);
+        // A connection that is broken already has ended both sides.
+        let _ = sys::shutdown_write(socket.fd.as_fd(), &mut self.transfer.calls);
+    }
+
+    fn detach(&mut self, socket: SocketId) {
+        attached(&mut self.sleepers, socket).cancel_all(&mut self.queue);
+        let bed = bed(socket);
+        self.waker.lend(bed, None);
+        // Nobody else holds the descriptor now, so this closes it.
+        self.sleepers[bed as usize] = None;
+        self.transfer.calls.close += 1;
+    }
+
+    fn expect(&mut self, socket: SocketId, bytes: usize) {
+        let socket = attached(&mut self.sleepers, socket);
+        if socket.gather.is_none() {
+            socket.gather = self.transfer.gather(bytes);
+        }
+    }
+
+    fn wait(&mut self, patience: Patience, done: &mut Vec<Completion>) -> io::Result<()> {
+        let before = done.len();
+        if self.queue.give(done) {
+            return Ok(());
+        }
+        let deadline = match before < done.len() {
+            true => Deadline::Now,
+            false => Deadline::after(patience.timeout),
+        };
+        loop {
+            let woken = self.sleep(deadline.remaining(), patience.wakeable, done)?;
+            if before < done.len() || woken || deadline.has_passed() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn stats(&self) -> DriverStats {
+        self.transfer.stats(self.waker.system_calls())
+    }
+}
+
+fn bed(socket: SocketId) -> Bed {
+    if socket.0 == Bed::Listener as u32 {
+        Bed::Listener
+    } else {
+        Bed::Stream
+    }
+}
+
+fn sleeper(sleepers: &mut [Option<Sleeper>; 2], bed: Bed) -> &mut Sleeper {
+    sleepers[bed as usize]
+        .as_mut()
+        .expect("an operation on a socket that is not attached")
+}
+
+fn attached(sleepers: &mut [Option<Sleeper>; 2], socket: SocketId) -> &mut Attached<Arc<OwnedFd>> {
+    &mut sleeper(sleepers, bed(socket)).socket
+}
+
+/// Connects in non-blocking mode: it ends in poll(2), where its time-out holds.
+fn connect(
+    socket: &mut Attached<Arc<OwnedFd>>,
+    address: SocketAddr,
+    transfer: &mut Transfer,
+) -> Option<Completion> {
+    let result = sys::set_nonblocking(socket.fd.as_fd(), true, &mut transfer.calls);
+    let completion = socket.connect(address, transfer);
+    let result = result.and(sys::set_nonblocking(
+        socket.fd.as_fd(),
+        false,
+        &mut transfer.calls,
+    ));
+    match result {
+        Ok(()) => completion,
+        Err(error) => {
+            socket.stop(OpKind::Connect);
+            Some(socket.last(OpKind::Connect, Outcome::Failed(error.into())))
+        }
+    }
+}
+
+/// Sees to it that a sleep in the socket ends in time.
+fn limit_sleep(
+    socket: BorrowedFd<'_>,
+    current: &mut Option<Duration>,
+    wanted: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> io::Result<()> {
+    if !limits(*current, wanted) {
+        let timeout = wanted.map(|wanted| match wanted <= EXACT_TIMEOUT_MAX {
+            // Zero would mean for ever.
+            true => wanted.max(Duration::from_micros(1)),
+            false => (wanted - wanted / 4).min(TIMEOUT_MAX),
+        });
+        sys::set_receive_timeout(socket, timeout, calls)?;
+        *current = timeout;
+    }
+    Ok(())
+}
+
+/// Whether a receive time-out serves a wait: it ends no later, and not so early that the sleeps
+/// between would cost more than setting it.
+fn limits(current: Option<Duration>, wanted: Option<Duration>) -> bool {
+    match (current, wanted) {
+        (None, None) => true,
+        (Some(current), Some(wanted)) => {
+            let wanted = wanted.min(TIMEOUT_MAX);
+            current <= wanted && wanted <= current.saturating_mul(4)
+        }
+        _ => false,
+    }
+}
+
+fn poll_flags(wanted: Interest) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, wanted.readable);
+    flags.set(PollFlags::OUT, wanted.writable);
+    flags
+}
+
+/// poll(2) of a socket and an eventfd, either of which may be missing: what was found of the socket,
+/// and whether the eventfd has an event.
+fn poll_both(
+    socket: Option<(BorrowedFd<'_>, PollFlags)>,
+    event: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> io::Result<(PollFlags, bool)> {
+    let watch = |(socket, flags)| PollFd::from_borrowed_fd(socket, flags);
+    let event = event.map(|event| watch((event, PollFlags::IN)));
+    let mut sleep = |fds: &mut [PollFd<'_>]| match sys::poll(fds, timeout, calls) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match (socket.map(watch), event) {
+        (Some(socket), Some(event)) => {
+            let mut fds = [socket, event];
+            sleep(&mut fds)?;
+            Ok((fds[0].revents(), !fds[1].revents().is_empty()))
+        }
+        (Some(mut socket), None) => {
+            sleep(slice::from_mut(&mut socket))?;
+            Ok((socket.revents(), false))
+        }
+        (None, Some(mut event)) => {
+            sleep(slice::from_mut(&mut event))?;
+            Ok((PollFlags::empty(), !event.revents().is_empty()))
+        }
+        (None, None) => {
+            sleep(&mut [])?;
+            Ok((PollFlags::empty(), false))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receive_timeout_is_set_when_too_long_or_far_too_short() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert!(limits(None, None));
+        assert!(!limits(None, seconds(60)));
+        assert!(!limits(seconds(60), None));
+        assert!(limits(seconds(45), seconds(60)));
+        assert!(limits(seconds(45), seconds(45)));
+        assert!(!limits(seconds(45), seconds(44)));
+        assert!(limits(seconds(15), seconds(60)));
+        assert!(!limits(seconds(14), seconds(60)));
+        assert!(limits(Some(TIMEOUT_MAX), Some(Duration::MAX)));
+    }
+}
