@@ -14,6 +14,16 @@ use std::io::IoSlice;
 ///
 /// Append, prepend, cut, slice and advance move or share segments; none of them copies bytes. A
 /// chain of one segment, the usual message, does not allocate. Dropping a chain releases its segments.
+///
+/// ```
+/// use kettle_buf::{Chain, Segment};
+///
+/// let mut chain = Chain::from(Segment::from("short and "));
+/// chain.append("stout".into());
+/// let front = chain.cut(7);
+/// assert_eq!(&front, b"short a"[..].as_ref());
+/// assert_eq!(chain.to_vec(), b"nd stout");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     /// Empty only when the whole chain is empty.
@@ -70,9 +80,12 @@ impl Chain {
 
     /// Adds all segments of `other` at the end.
     pub fn append_chain(&mut self, other: Chain) {
-        for segment in other.into_segments() {
-            self.append(segment);
+        if self.is_empty() {
+            *self = other;
+            return;
         }
+        self.len += other.len;
+        self.rest.extend(other.into_segments());
     }
 
     /// Cuts off and returns the first `n` bytes; the rest stays.
@@ -82,6 +95,9 @@ impl Chain {
     #[must_use = "the bytes that were cut off are lost otherwise: use advance"]
     pub fn cut(&mut self, n: usize) -> Chain {
         assert!(n <= self.len, "cut({n}) of a chain of {} bytes", self.len);
+        if n == self.len {
+            return std::mem::take(self);
+        }
         let mut front = Chain::new();
         while front.len < n {
             let wanted = n - front.len;
@@ -104,6 +120,9 @@ impl Chain {
         let end = end.unwrap_or_else(|| panic!("slice({start}, {len}) of {} bytes", self.len));
         let (mut part, mut at) = (Chain::new(), 0);
         for segment in self.segments() {
+            if end <= at {
+                break;
+            }
             let (from, to) = (start.max(at), end.min(at + segment.len()));
             if from < to {
                 part.append(segment.slice(from - at..to - at));

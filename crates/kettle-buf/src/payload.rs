@@ -13,8 +13,11 @@ use std::io::IoSlice;
 /// costs 40 ns.
 pub const LINK_BYTES_MIN: usize = 16 * 1024;
 
-/// Room that the first small piece of a payload makes, so that a batch of replies grows it rarely.
-const TAIL_BYTES_MIN: usize = 1024;
+/// Sizes that the open tail of small pieces grows to, so that a batch of replies moves it twice at most.
+const TAIL_STEPS_BYTES: [usize; 3] = [1024, 8 * 1024, TAIL_BYTES_MAX];
+
+/// A tail that would grow beyond this is closed and linked instead.
+const TAIL_BYTES_MAX: usize = 64 * 1024;
 
 /// One piece of a [`Payload`].
 #[derive(Clone, Debug)]
@@ -49,6 +52,17 @@ impl Piece {
 ///
 /// Small pieces ([`LINK_BYTES_MIN`]) are copied into an open tail, so that a batch of them leaves as
 /// one buffer; large ones and file regions are linked. A payload of small pieces only is one allocation.
+///
+/// ```
+/// use kettle_buf::{Payload, Segment};
+///
+/// let mut payload = Payload::new();
+/// payload.put_slice(b"header");
+/// payload.append(Segment::from("message"));
+/// assert_eq!(payload.as_slice(), Some(&b"headermessage"[..]));
+/// payload.advance(6);
+/// assert_eq!(payload.cut(4).as_slice(), Some(&b"mess"[..]));
+/// ```
 #[derive(Debug, Default)]
 pub struct Payload {
     /// None of these is empty.
@@ -57,9 +71,6 @@ pub struct Payload {
     tail: BytesMut,
     len: u64,
 }
-
-/// An open tail is closed and linked at this size, so that it is never moved while it grows.
-const TAIL_BYTES_MAX: usize = 64 * 1024;
 
 impl Payload {
     /// An empty payload; does not allocate.
@@ -262,19 +273,20 @@ impl Payload {
         }
     }
 
-    /// Makes room in steps of eight, so that a tail is moved at most twice before it is closed.
+    /// Makes room for `n` more bytes, from step to step as long as the tail is within the last.
     fn reserve_tail(&mut self, n: usize) {
-        if self.tail.capacity() - self.tail.len() >= n {
+        if n <= self.tail.capacity() - self.tail.len() {
             return;
         }
-        if self.tail.len() + n > TAIL_BYTES_MAX {
+        if TAIL_BYTES_MAX < self.tail.len() + n {
             self.close_tail();
         }
-        let wanted = (self.tail.len() + n)
-            .max(TAIL_BYTES_MIN)
-            .max(self.tail.len() * 8);
-        let wanted = wanted.min(TAIL_BYTES_MAX.max(self.tail.len() + n));
-        self.tail.reserve(wanted - self.tail.len());
+        let wanted = self.tail.len() + n;
+        let step = TAIL_STEPS_BYTES
+            .into_iter()
+            .find(|step| wanted <= *step)
+            .unwrap_or(wanted);
+        self.tail.reserve(step - self.tail.len());
     }
 }
 

@@ -136,6 +136,9 @@ impl Pool {
     /// What was received into [`Pool::room`]. At the limit these bytes are copied into an allocation
     /// of exactly their size; otherwise they stay where they are.
     pub fn take(&mut self) -> Segment {
+        if self.current.is_empty() && self.small.is_empty() {
+            return Segment::new(); // a part of a block, even an empty one, would hold the block
+        }
         if self.in_small {
             let segment = Segment::copy_from_slice(&self.small);
             self.small.clear();
@@ -238,7 +241,7 @@ impl Pool {
 
 /// A buffer of its own for one large message, from [`Pool::large`]; fill it like a [`BytesMut`].
 ///
-/// The pool counts it until it and every segment of it are dropped.
+/// The pool counts it, at the size that was asked for, until it and every segment of it are dropped.
 #[derive(Debug)]
 pub struct LargeBuffer {
     bytes: BytesMut,
