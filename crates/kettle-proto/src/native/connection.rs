@@ -438,7 +438,7 @@ impl Machine for Connection {
     }
 
     fn ping(&mut self, now: Instant) {
-        if self.phase != Phase::Open || self.ping_sent_at.is_some() {
+        if !self.hello_sent || self.phase == Phase::Closed || self.ping_sent_at.is_some() {
             return;
         }
         self.ping_number = self.ping_number.wrapping_add(1);
