@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Test tools of kettle. Not published.
+//!
+//! [`driver_suite`] holds every I/O model to the promises of [`kettle_io::Driver`]; [`fake`] is a
+//! driver for hosts that behaves as differently from readiness as those promises allow.
+#![forbid(unsafe_code)]
+
+pub mod driver_suite;
+pub mod fake;

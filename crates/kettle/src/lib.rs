@@ -1,1 +1,60 @@
-//! Placeholder.
+//! An RPC framework for Linux in which the network I/O model is a setting.
+//!
+//! The same service runs on blocking sockets, a thread per connection, a non-blocking scan, select,
+//! poll or epoll: [`Model`] chooses. Services and clients are generated from `.proto` files by
+//! `kettle-build`; [`Server`] hosts services, [`Channel`] calls them from any executor.
+//!
+//! Start with [`Server::builder`] and [`Channel::connect`]. ARCHITECTURE.md in the repository follows
+//! one request through the code.
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
+
+mod channel;
+mod clock;
+mod codec;
+pub mod codegen;
+mod endpoint;
+mod error;
+mod extensions;
+mod interceptor;
+mod local;
+mod mailbox;
+mod outbox;
+mod peer;
+mod pending;
+mod reactor;
+mod request;
+mod router;
+mod server;
+mod service;
+mod stats;
+mod timers;
+mod wake_queue;
+
+pub use channel::{Channel, ChannelBuilder};
+pub use codec::{Inbound, Outbound};
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use error::Error;
+pub use extensions::Extensions;
+pub use interceptor::{Interceptor, Next};
+pub use kettle_io::{Driver, DriverConfig, Model, Probe, SystemCalls};
+pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
+pub use local::LocalLoop;
+pub use request::{IntoRequest, Request, Response};
+pub use server::{Server, ServerBuilder, ServerHandle};
+pub use service::{BoxFuture, MethodInfo, Service};
+pub use stats::{LongestTurn, Stats};
+
+/// Includes the code that `kettle-build` generated for a protobuf package.
+///
+/// ```ignore
+/// pub mod echo { kettle::include_proto!("echo.v1"); }
+/// ```
+#[macro_export]
+macro_rules! include_proto {
+    ($package:tt) => {
+        include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+    };
+}

@@ -1,0 +1,231 @@
+//! A service that behaves as it is told: what the call suite calls.
+
+use kettle::{Channel, Code, Request, Response, Status};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[allow(missing_docs)] // generated
+mod generated {
+    kettle::include_proto!("kettle.trial.v1");
+}
+
+pub use generated::*;
+use trial_server::Trial;
+
+/// The service. Cloning it shares the counters.
+#[derive(Clone, Debug, Default)]
+pub struct TrialService {
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    started: AtomicU64,
+    waiting: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// A task of this behaviour, with nothing else set.
+pub fn task(behaviour: Behaviour) -> Task {
+    Task { behaviour: behaviour.into(), ..Task::default() }
+}
+
+impl TrialService {
+    /// Handlers that were started.
+    pub fn started(&self) -> u64 {
+        self.counters.started.load(Ordering::SeqCst)
+    }
+
+    /// Handlers that wait now.
+    pub fn waiting(&self) -> u64 {
+        self.counters.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Handlers that were dropped before their end.
+    pub fn dropped(&self) -> u64 {
+        self.counters.dropped.load(Ordering::SeqCst)
+    }
+}
+
+impl Trial for TrialService {
+    async fn run(&self, request: Request<Task>) -> Result<Response<Outcome>, Status> {
+        let started = Started::new(&self.counters);
+        let result = behave(request).await;
+        started.done();
+        result
+    }
+
+    async fn count(&self, _: Request<Task>) -> Result<Response<Counts>, Status> {
+        Ok(Response::new(Counts {
+            waiting: self.waiting(),
+            dropped: self.dropped(),
+            started: self.started(),
+        }))
+    }
+}
+
+async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
+    let number = request.get_ref().number;
+    let reply = |payload: bytes::Bytes| Ok(Response::new(Outcome { payload, number }));
+    match request.get_ref().behaviour() {
+        Behaviour::Echo => reply(request.into_inner().payload),
+        Behaviour::Large => reply(vec![b'x'; number as usize].into()),
+        Behaviour::Fail => Err(failure(&request)),
+        Behaviour::Thread => {
+            let later = Later::after(Duration::from_millis(number));
+            later.await;
+            reply(request.into_inner().payload)
+        }
+        Behaviour::SelfWake => {
+            wake_self(number).await;
+            reply(request.into_inner().payload)
+        }
+        Behaviour::Panic => panic!("told to panic at once"),
+        Behaviour::PanicLater => {
+            Later::after(Duration::from_millis(number)).await;
+            panic!("told to panic later")
+        }
+        Behaviour::Never => std::future::pending().await,
+        Behaviour::Restless => restless().await,
+        Behaviour::Metadata => {
+            let metadata = request.metadata().clone();
+            let mut response = Response::new(Outcome::default());
+            *response.metadata_mut() = metadata.clone();
+            *response.trailers_mut() = metadata;
+            Ok(response)
+        }
+        Behaviour::Deadline => {
+            let left = request.deadline().map(|deadline| deadline - Instant::now());
+            let number = left.map_or(u64::MAX, |left| left.as_millis() as u64);
+            Ok(Response::new(Outcome { number, ..Outcome::default() }))
+        }
+        Behaviour::CallBack => {
+            let url = String::from_utf8_lossy(&request.get_ref().payload).into_owned();
+            let channel = Channel::builder(url).connect_lazy()?;
+            let client = trial_client::TrialClient::new(channel);
+            let echo = Task { payload: "from inside".into(), ..task(Behaviour::Echo) };
+            client.run(echo).await
+        }
+    }
+}
+
+/// The status that [`Behaviour::Fail`] asks for.
+fn failure(request: &Request<Task>) -> Status {
+    let task = request.get_ref();
+    let mut status = Status::new(Code::from_u32(task.number as u32), "told to fail, ünd so it does")
+        .with_details(kettle_buf::Segment::from(task.payload.clone()));
+    let trailer = status.metadata_mut().append("trailing", "metadata");
+    trailer.expect("the key is valid");
+    status
+}
+
+/// Counts a handler as waiting until it is done or dropped.
+struct Started {
+    counters: Arc<Counters>,
+    done: bool,
+}
+
+impl Started {
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.started.fetch_add(1, Ordering::SeqCst);
+        counters.waiting.fetch_add(1, Ordering::SeqCst);
+        Self { counters: Arc::clone(counters), done: false }
+    }
+
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.counters.waiting.fetch_sub(1, Ordering::SeqCst);
+        if !self.done {
+            self.counters.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Done when another thread has slept.
+struct Later {
+    shared: Arc<Mutex<(bool, Option<Waker>)>>,
+}
+
+impl Later {
+    fn after(duration: Duration) -> Self {
+        let shared = Arc::new(Mutex::new((false, None::<Waker>)));
+        let theirs = Arc::clone(&shared);
+        thread::spawn(move || {
+            thread::sleep(duration);
+            let waker = {
+                let mut shared = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                shared.0 = true;
+                shared.1.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        Self { shared }
+    }
+}
+
+impl Future for Later {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.0 {
+            return Poll::Ready(());
+        }
+        shared.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Wakes itself as often as told, from inside its poll.
+async fn wake_self(mut times: u64) {
+    poll_fn(move |cx| {
+        if times == 0 {
+            return Poll::Ready(());
+        }
+        times -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Never done, and woken by another thread all the time until it is dropped.
+async fn restless() -> ! {
+    struct Quiet(Arc<AtomicBool>);
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let quiet = Quiet(Arc::default());
+    let mut begun = false;
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut begun, true) {
+            let (waker, quiet) = (cx.waker().clone(), Arc::clone(&quiet.0));
+            thread::spawn(move || {
+                while !quiet.load(Ordering::SeqCst) {
+                    waker.wake_by_ref();
+                    thread::yield_now();
+                }
+                // Late wakes, after the handler has gone, do nothing.
+                for _ in 0..100 {
+                    waker.wake_by_ref();
+                }
+            });
+        }
+        Poll::Pending
+    })
+    .await
+}

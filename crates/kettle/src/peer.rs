@@ -1,0 +1,421 @@
+//! One connection: protocol machine, calls, outbox. Names no driver.
+//!
+//! A host (the loop in `reactor.rs`) gives it what was received and sent, wakes and the time, calls
+//! [`Peer::pump`], and does what [`Peer::wants`] and [`Peer::take_send`] say.
+
+mod calling;
+mod serving;
+mod waiting;
+
+pub(crate) use calling::{CallRequest, Calling, Failure, Place};
+pub(crate) use serving::{Hosted, Serving};
+pub(crate) use waiting::Waiting;
+
+use crate::clock::Clock;
+use crate::mailbox::{PeerKey, SpareAlarm};
+use crate::outbox::Outbox;
+use crate::stats::LoopStats;
+use kettle_buf::{Payload, Segment};
+use kettle_proto::detect::{self, Detected};
+use kettle_proto::limits::Limits;
+use kettle_proto::{CallId, Event, Instant, Machine, Status, native};
+use std::time::Duration;
+
+/// Events and wakes that one connection handles in a turn; then it takes its place at the end.
+const EVENTS_MAX: usize = 256;
+
+/// How long a connection that has said its last word waits for the peer to close. Closing a socket
+/// with unread bytes resets it, and a reset can destroy what the peer has not read yet.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a peer may use of its host while it runs.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Instant,
+    pub(crate) clock: Clock,
+    pub(crate) key: PeerKey,
+    pub(crate) spare: &'a mut SpareAlarm,
+    pub(crate) stats: &'a LoopStats,
+}
+
+/// What a peer wants of its host next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// Keep receiving.
+    pub(crate) receive: bool,
+    /// So many of the next bytes belong together; 0 when that is not known.
+    pub(crate) expect: usize,
+    /// Say that nothing more will be sent.
+    pub(crate) shutdown: bool,
+    /// The connection is over: close it.
+    pub(crate) close: bool,
+    /// There is more to do without waiting for anything: pump again in the next turn.
+    pub(crate) again: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    machine: Speech,
+    calls: Calls,
+    outbox: Outbox,
+    phase: Phase,
+    /// The peer's stream has ended.
+    ended: bool,
+    /// Nothing can be sent any more.
+    broken: bool,
+    again: bool,
+}
+
+#[derive(Debug)]
+enum Speech {
+    /// Server: the first bytes do not say yet which protocol this is.
+    Detecting {
+        first: Vec<u8>,
+        limits: Limits,
+        until: Instant,
+        draining: bool,
+    },
+    Machine(Box<dyn Machine>),
+}
+
+#[derive(Debug)]
+enum Calls {
+    Serving(Serving),
+    Calling(Calling),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No more events: what waits is sent, then the stream is ended.
+    Closing,
+    /// Everything was sent; waits for the peer's end of stream until then.
+    Lingering(Instant),
+    Closed,
+}
+
+impl Peer {
+    /// The server's end of a connection whose protocol is not known yet.
+    pub(crate) fn serving(now: Instant, limits: Limits, serving: Serving) -> Self {
+        let until = now + limits.handshake_timeout;
+        let machine = Speech::Detecting {
+            first: Vec::new(),
+            limits,
+            until,
+            draining: false,
+        };
+        Self::new(machine, Calls::Serving(serving))
+    }
+
+    /// The client's end of a connection.
+    pub(crate) fn calling(now: Instant, limits: Limits, calling: Calling) -> Self {
+        let machine = Box::new(native::Connection::client(config(limits), now));
+        Self::new(Speech::Machine(machine), Calls::Calling(calling))
+    }
+
+    fn new(machine: Speech, calls: Calls) -> Self {
+        let outbox = Outbox::default();
+        let phase = Phase::Open;
+        Self {
+            machine,
+            calls,
+            outbox,
+            phase,
+            ended: false,
+            broken: false,
+            again: false,
+        }
+    }
+
+    /// Bytes came in; none are the end of the stream.
+    pub(crate) fn received(&mut self, now: Instant, bytes: Segment) {
+        if bytes.is_empty() {
+            return self.received_end(now);
+        }
+        if self.phase != Phase::Open {
+            return;
+        }
+        match &mut self.machine {
+            Speech::Machine(machine) => machine.handle_bytes(now, bytes),
+            Speech::Detecting { .. } => self.detect(now, bytes),
+        }
+    }
+
+    /// The send in flight is over.
+    ///
+    /// Returns whether the peer has to be pumped for it.
+    pub(crate) fn sent(&mut self, rest: Payload) -> bool {
+        let was_full = self.outbox.was_full();
+        self.outbox.sent(rest);
+        let behind = match &self.machine {
+            Speech::Machine(machine) => machine.pending_bytes(),
+            Speech::Detecting { .. } => 0,
+        };
+        was_full || 0 < behind || !self.outbox.is_empty() || self.phase != Phase::Open
+    }
+
+    /// The connection is broken: nothing can be sent any more.
+    pub(crate) fn broken(&mut self, now: Instant) {
+        self.broken = true;
+        self.received_end(now);
+        if let Speech::Machine(machine) = &mut self.machine {
+            machine.close(&Status::unavailable("the connection broke"));
+        }
+    }
+
+    /// Takes no new calls, and closes when those that are open are over.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        match &mut self.machine {
+            Speech::Machine(machine) => machine.drain(now),
+            Speech::Detecting {
+                draining, until, ..
+            } => {
+                *draining = true;
+                *until = (*until).min(now + Self::SILENT_GRACE);
+            }
+        }
+    }
+
+    /// A connection on which nothing has come when the server stops gets this long: its first bytes
+    /// may be on their way.
+    const SILENT_GRACE: Duration = Duration::from_millis(200);
+
+    /// Ends the connection, telling the peer why.
+    pub(crate) fn close(&mut self, status: &Status) {
+        match &mut self.machine {
+            Speech::Machine(machine) => machine.close(status),
+            Speech::Detecting { .. } => self.phase = Phase::Closing,
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn timeout(&mut self, now: Instant) {
+        match (self.phase, &mut self.machine) {
+            (Phase::Lingering(until), _) if until <= now => self.phase = Phase::Closed,
+            (Phase::Lingering(_) | Phase::Closed, _) => {}
+            (Phase::Closing, _) => {}
+            (Phase::Open, Speech::Machine(machine)) => {
+                machine.handle_timeout(now);
+                if let Calls::Calling(calling) = &mut self.calls {
+                    calling.timeout(now);
+                }
+            }
+            (Phase::Open, Speech::Detecting { until, .. }) if *until <= now => {
+                self.phase = Phase::Closing;
+            }
+            (Phase::Open, Speech::Detecting { .. }) => {}
+        }
+    }
+
+    /// When [`Peer::timeout`] wants to be called next.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        match (self.phase, &self.machine) {
+            (Phase::Lingering(until), _) => Some(until),
+            (Phase::Closing | Phase::Closed, _) => None,
+            (Phase::Open, Speech::Machine(machine)) => match &self.calls {
+                Calls::Serving(_) => machine.poll_timeout(),
+                Calls::Calling(calling) => earliest(machine.poll_timeout(), calling.next_timeout()),
+            },
+            (Phase::Open, Speech::Detecting { until, .. }) => Some(*until),
+        }
+    }
+
+    /// Polls the handler of a call again.
+    pub(crate) fn wake(&mut self, turn: &mut Turn<'_>, call: CallId) {
+        if let (Speech::Machine(machine), Calls::Serving(serving)) =
+            (&mut self.machine, &mut self.calls)
+        {
+            serving.wake(turn, &mut **machine, call);
+        }
+    }
+
+    /// Client: the calls of this connection and its machine; `None` on a server.
+    pub(crate) fn client(&mut self) -> Option<(&mut dyn Machine, &mut Calling)> {
+        match (&mut self.machine, &mut self.calls) {
+            (Speech::Machine(machine), Calls::Calling(calling)) => Some((&mut **machine, calling)),
+            _ => None,
+        }
+    }
+
+    /// Handlers that wait for something.
+    pub(crate) fn pending(&self) -> usize {
+        match &self.calls {
+            Calls::Serving(serving) => serving.pending(),
+            Calls::Calling(_) => 0,
+        }
+    }
+
+    /// Handles what the machine has to say, and collects what is to be sent.
+    pub(crate) fn pump(&mut self, turn: &mut Turn<'_>) {
+        self.again = false;
+        if let (Phase::Open, Speech::Machine(machine)) = (self.phase, &mut self.machine) {
+            let machine = &mut **machine;
+            let more = match &mut self.calls {
+                Calls::Serving(serving) => pump_server(turn, machine, serving, &mut self.outbox),
+                Calls::Calling(calling) => pump_client(turn, machine, calling),
+            };
+            self.again = more == More::Events;
+            if more == More::Closed {
+                self.phase = Phase::Closing;
+            }
+        }
+        self.collect(turn.now);
+        self.advance_phase(turn.now);
+    }
+
+    /// What to send now; call it when no send is in flight.
+    pub(crate) fn take_send(&mut self) -> Option<Payload> {
+        self.outbox.take()
+    }
+
+    /// What the host should do next.
+    pub(crate) fn wants(&mut self) -> Wants {
+        let (behind, expect) = match &self.machine {
+            Speech::Machine(machine) => (machine.pending_bytes(), machine.expect()),
+            Speech::Detecting { .. } => (0, 0),
+        };
+        // A client goes on reading: two ends that both stop would wait for each other for ever.
+        let full = matches!(self.calls, Calls::Serving(_)) && self.outbox.is_full(behind);
+        Wants {
+            receive: !self.ended && (self.phase != Phase::Open || !full),
+            expect: if self.phase == Phase::Open { expect } else { 0 },
+            shutdown: matches!(self.phase, Phase::Lingering(_)),
+            close: self.phase == Phase::Closed,
+            again: self.again,
+        }
+    }
+
+    fn received_end(&mut self, now: Instant) {
+        self.ended = true;
+        match &mut self.machine {
+            Speech::Machine(machine) => machine.handle_end(now),
+            Speech::Detecting { .. } if self.phase == Phase::Open => self.phase = Phase::Closing,
+            Speech::Detecting { .. } => {}
+        }
+    }
+
+    /// Collects first bytes until they say which protocol this is.
+    fn detect(&mut self, now: Instant, bytes: Segment) {
+        let Speech::Detecting {
+            first,
+            limits,
+            draining,
+            ..
+        } = &mut self.machine
+        else {
+            return;
+        };
+        let bytes = match first.is_empty() {
+            true => bytes,
+            false => {
+                first.extend_from_slice(&bytes);
+                Segment::from(std::mem::take(first))
+            }
+        };
+        match detect::detect(&bytes) {
+            Detected::NeedMore => *first = bytes.to_vec(),
+            Detected::Native => {
+                let draining = *draining;
+                let mut machine = Box::new(native::Connection::server(config(limits.clone()), now));
+                machine.handle_bytes(now, bytes);
+                if draining {
+                    machine.drain(now);
+                }
+                self.machine = Speech::Machine(machine);
+            }
+            foreign => {
+                if let Some(refusal) = detect::refusal(foreign) {
+                    self.outbox.push(refusal.into());
+                }
+                self.phase = Phase::Closing;
+            }
+        }
+    }
+
+    /// Takes from the machine as much as the outbox has room for.
+    fn collect(&mut self, now: Instant) {
+        let Speech::Machine(machine) = &mut self.machine else {
+            return;
+        };
+        while 0 < self.outbox.room() {
+            match machine.poll_transmit(now, self.outbox.room()) {
+                Some(payload) => self.outbox.push(payload),
+                None => return,
+            }
+        }
+    }
+
+    fn advance_phase(&mut self, now: Instant) {
+        if self.broken {
+            self.outbox.clear();
+        }
+        if self.phase == Phase::Closing && self.outbox.is_empty() {
+            self.phase = Phase::Lingering(now + LINGER);
+        }
+        if matches!(self.phase, Phase::Lingering(_)) && self.ended {
+            self.phase = Phase::Closed;
+        }
+    }
+}
+
+/// The settings of a machine with these limits.
+pub(crate) fn config(limits: Limits) -> native::Config {
+    native::Config {
+        limits,
+        ..native::Config::default()
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}
+
+/// What is left after a round of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Nothing,
+    Events,
+    Closed,
+}
+
+/// Lets the machine's events run handlers, until there are none, the budget is spent, or so much
+/// waits to be sent that no more replies should be made.
+fn pump_server(
+    turn: &mut Turn<'_>,
+    machine: &mut dyn Machine,
+    serving: &mut Serving,
+    outbox: &mut Outbox,
+) -> More {
+    for _ in 0..EVENTS_MAX {
+        if outbox.is_full(machine.pending_bytes()) {
+            // The next finished send pumps again.
+            return More::Nothing;
+        }
+        match machine.poll_event() {
+            None => return More::Nothing,
+            Some(Event::Closed { error }) => {
+                if let Some(error) = error {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return More::Closed;
+            }
+            Some(event) => serving.handle(turn, machine, event),
+        }
+    }
+    More::Events
+}
+
+fn pump_client(turn: &mut Turn<'_>, machine: &mut dyn Machine, calling: &mut Calling) -> More {
+    for _ in 0..EVENTS_MAX {
+        match machine.poll_event() {
+            None => return More::Nothing,
+            Some(Event::Closed { error }) => {
+                calling.closed(error);
+                return More::Closed;
+            }
+            Some(event) => calling.handle(turn, machine, event),
+        }
+    }
+    More::Events
+}

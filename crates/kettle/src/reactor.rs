@@ -1,0 +1,485 @@
+//! The loop: completions to connections, wakes to handlers, time to timers, sends to the driver.
+//!
+//! One turn: wait for the driver; give each connection what happened to it; run due timers; pump the
+//! connections that have something to say; read notes and poll what was woken; pump again. So all
+//! that happens to a connection in a turn leaves in one send.
+
+mod acceptor;
+mod clients;
+mod connection;
+mod tasks;
+
+pub(crate) use acceptor::{Placement, Seat};
+pub(crate) use clients::LinkConfig;
+
+use crate::clock::Clock;
+use crate::mailbox::{Alarm, Mailbox, Note, PeerKey, SpareAlarm, Target};
+use crate::peer::{CallRequest, Hosted, Place};
+use crate::pending::Promise;
+use crate::stats::LoopStats;
+use crate::timers::Timers;
+use acceptor::Acceptor;
+use clients::{Clients, Connecting};
+use connection::Connection;
+use kettle_io::{Completion, Driver, OpKind, Patience, Token};
+use kettle_proto::limits::Limits;
+use kettle_proto::{Instant, Status};
+use slab::Slab;
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tasks::Tasks;
+
+/// After the deadline of a graceful stop connections get this long to take their goodbye.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What a loop can be told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Take over a connection that the acceptor chose this loop for.
+    Adopt {
+        stream: OwnedFd,
+        address: SocketAddr,
+    },
+    /// Take no new connections and calls; end when the open ones are over, or after this time.
+    Stop { grace: Duration },
+    /// Get a client's connection ready.
+    Connect {
+        link: Arc<LinkConfig>,
+        promise: Promise<(), ()>,
+    },
+    /// Make a call.
+    Call {
+        link: Arc<LinkConfig>,
+        request: Box<CallRequest>,
+    },
+    /// The caller of a call has gone.
+    Cancel(Place),
+    /// A host name was looked up.
+    Resolved {
+        key: PeerKey,
+        addresses: io::Result<Vec<SocketAddr>>,
+    },
+    /// Nobody uses this client's connection any more.
+    Forget { link: u64 },
+}
+
+/// How the server that a loop belongs to treats connections.
+#[derive(Debug)]
+pub(crate) struct Serves {
+    pub(crate) hosted: Arc<Hosted>,
+    pub(crate) limits: Limits,
+    pub(crate) nodelay: bool,
+}
+
+/// One event loop.
+pub(crate) struct Reactor {
+    driver: Box<dyn Driver>,
+    clock: Clock,
+    now: Instant,
+    mailbox: Arc<Mailbox>,
+    spare: SpareAlarm,
+    stats: Arc<LoopStats>,
+    slots: Slab<Slot>,
+    generation: u32,
+    /// Connections to be pumped in this turn, or the next when it is waiting.
+    ready: Vec<u32>,
+    timers: Timers,
+    completions: Vec<Completion>,
+    notes: Vec<Note>,
+    woken: Vec<Arc<Alarm>>,
+    /// Handlers and tasks that wait for a wake.
+    pending: usize,
+    serves: Option<Arc<Serves>>,
+    acceptor: Option<Acceptor>,
+    clients: Clients,
+    tasks: Tasks,
+    stop: Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Running,
+    /// Open calls may go on until then.
+    Draining(Instant),
+    /// Connections were told goodbye; those still open then are closed.
+    Leaving(Instant),
+}
+
+/// A socket of the loop.
+enum Slot {
+    Listener,
+    Connection(Box<Connection>),
+    Connecting(Box<Connecting>),
+}
+
+thread_local! {
+    /// The mailbox of the loop that runs on this thread, when that loop can hold client connections.
+    static CURRENT: RefCell<Option<Arc<Mailbox>>> = const { RefCell::new(None) };
+}
+
+/// The mailbox of the loop that runs on this thread, when that loop can hold client connections.
+pub(crate) fn current() -> Option<Arc<Mailbox>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+impl Reactor {
+    pub(crate) fn new(driver: Box<dyn Driver>) -> Self {
+        let (clock, mailbox) = (Clock::new(), Arc::new(Mailbox::new(driver.waker())));
+        Self {
+            driver,
+            clock,
+            now: clock.now(),
+            spare: SpareAlarm::new(&mailbox),
+            mailbox,
+            stats: Arc::new(LoopStats::default()),
+            slots: Slab::new(),
+            generation: 0,
+            ready: Vec::new(),
+            timers: Timers::default(),
+            completions: Vec::new(),
+            notes: Vec::new(),
+            woken: Vec::new(),
+            pending: 0,
+            serves: None,
+            acceptor: None,
+            clients: Clients::default(),
+            tasks: Tasks::default(),
+            stop: Stop::Running,
+        }
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<LoopStats> {
+        &self.stats
+    }
+
+    /// Makes this a server's loop.
+    pub(crate) fn serve(&mut self, serves: Arc<Serves>) {
+        self.serves = Some(serves);
+    }
+
+    /// Lets channels that are used on this loop's thread live on this loop.
+    pub(crate) fn host_clients(&mut self) {
+        let mailbox = Arc::clone(&self.mailbox);
+        CURRENT.with_borrow_mut(|current| *current = Some(mailbox));
+    }
+
+    /// Runs until a [`Command::Stop`] was carried out.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        while self.stop == Stop::Running || self.is_busy() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Runs while there are connections; for a thread that serves one.
+    fn run_while_connected(&mut self) -> io::Result<()> {
+        while self.is_busy() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.slots.is_empty() || self.acceptor.is_some()
+    }
+
+    /// One turn of a loop on the caller's thread, whose channels live on it meanwhile.
+    pub(crate) fn local_turn(&mut self, until: Option<std::time::Instant>) -> io::Result<()> {
+        let mailbox = Arc::clone(&self.mailbox);
+        let outer = CURRENT.replace(Some(mailbox));
+        let until = until.map(|until| self.clock.from_std(until));
+        let turned = self.turn(until);
+        CURRENT.set(outer);
+        turned
+    }
+
+    /// One turn; sleeps at most until `until`.
+    fn turn(&mut self, until: Option<Instant>) -> io::Result<()> {
+        self.wait(until)?;
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.completions = completions;
+        self.acceptor_turn();
+        self.fire_timers();
+        self.stop_turn();
+        self.pump_ready();
+        self.read_notes();
+        self.poll_woken();
+        // What was woken may have made calls on this loop; what it woke waits for the next turn.
+        self.read_notes();
+        self.pump_ready();
+        self.stats.publish_driver(self.driver.stats());
+        Ok(())
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
+        let more = !self.ready.is_empty() || !self.woken.is_empty();
+        let busy = more || self.acceptor_is_closing() || !self.mailbox.doze();
+        let timeout = match busy {
+            true => Some(Duration::ZERO),
+            false => {
+                let stop = match self.stop {
+                    Stop::Running => None,
+                    Stop::Draining(until) | Stop::Leaving(until) => Some(until),
+                };
+                let next = self.timers.next().into_iter().chain(stop).chain(until);
+                // The time of the last turn may be long ago.
+                next.min().map(|next| next - self.clock.now())
+            }
+        };
+        let wakeable = 0 < self.pending || 0 < self.tasks.len();
+        let waited = self
+            .driver
+            .wait(Patience { timeout, wakeable }, &mut self.completions);
+        self.mailbox.rise();
+        self.now = self.clock.now();
+        waited
+    }
+
+    /// Gives a completion to whom it concerns; late ones of closed sockets are dropped.
+    fn complete(&mut self, completion: Completion) {
+        let key = PeerKey::from_u64(completion.token.0);
+        if let OpKind::Accept = completion.kind {
+            return self.accepted(completion.outcome);
+        }
+        match self.slots.get_mut(key.slot as usize) {
+            Some(Slot::Connection(connection)) if connection.key == key => {
+                if connection.complete(self.now, completion) {
+                    self.ready(key.slot);
+                }
+            }
+            Some(Slot::Connecting(connecting)) if connecting.key == key => {
+                if let OpKind::Connect = completion.kind {
+                    self.connect_done(key.slot, completion.outcome);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some((time, key)) = self.timers.pop(self.now) {
+            let key = PeerKey::from_u64(key);
+            match self.slots.get_mut(key.slot as usize) {
+                Some(Slot::Connection(connection)) if connection.key == key => {
+                    if connection.timeout(time, self.now) {
+                        self.ready(key.slot);
+                    } else if let Some(next) = connection.schedule() {
+                        self.timers.set(next, key.to_u64());
+                    }
+                }
+                Some(Slot::Connecting(connecting)) if connecting.key == key => {
+                    self.connect_timeout(key.slot);
+                }
+                Some(Slot::Listener) => self.accept_again(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Pumps each connection that has something to say once.
+    fn pump_ready(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for slot in ready.drain(..) {
+            self.pump(slot);
+        }
+        // Those that want another turn were added meanwhile, behind an empty list.
+        std::mem::swap(&mut self.ready, &mut ready);
+        self.ready.append(&mut ready);
+    }
+
+    fn pump(&mut self, slot: u32) {
+        let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        connection.ready = false;
+        let mut turn = connection::turn(
+            connection.key,
+            self.now,
+            self.clock,
+            &mut self.spare,
+            &self.stats,
+        );
+        connection.peer.pump(&mut turn);
+        self.now = turn.now;
+        self.settle(slot);
+    }
+
+    /// Does what a connection wants after it was pumped.
+    fn settle(&mut self, slot: u32) {
+        let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let pending = connection.peer.pending();
+        self.pending = self.pending + pending - std::mem::replace(&mut connection.pending, pending);
+        let wants = connection.apply(&mut *self.driver);
+        if let Some(next) = connection.schedule() {
+            self.timers.set(next, connection.key.to_u64());
+        }
+        let link = connection.link;
+        if let Some(link) = link {
+            self.client_news(slot, link);
+        }
+        if wants.close {
+            self.remove_connection(slot);
+        } else if wants.again {
+            self.ready(slot);
+        }
+    }
+
+    /// Pumps a connection in this turn, or in the next when this one's are under way.
+    fn ready(&mut self, slot: u32) {
+        if let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize)
+            && !std::mem::replace(&mut connection.ready, true)
+        {
+            self.ready.push(slot);
+        }
+    }
+
+    /// Carries out commands; keeps wakes for [`Reactor::poll_woken`].
+    fn read_notes(&mut self) {
+        let mut notes = std::mem::take(&mut self.notes);
+        self.mailbox.take(&mut notes);
+        for note in notes.drain(..) {
+            match note {
+                Note::Wake(alarm) => self.woken.push(alarm),
+                Note::Command(command) => self.command(command),
+            }
+        }
+        self.notes = notes;
+    }
+
+    fn poll_woken(&mut self) {
+        for alarm in std::mem::take(&mut self.woken) {
+            match alarm.ring() {
+                Target::Task(task) => self.poll_task(task),
+                Target::Handler(key, call) => {
+                    let Some(Slot::Connection(connection)) = self.slots.get_mut(key.slot as usize)
+                    else {
+                        continue;
+                    };
+                    if connection.key != key {
+                        continue;
+                    }
+                    let mut turn =
+                        connection::turn(key, self.now, self.clock, &mut self.spare, &self.stats);
+                    connection.peer.wake(&mut turn, call);
+                    self.now = turn.now;
+                    self.ready(key.slot);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Adopt { stream, address } => self.adopt(stream, address),
+            Command::Stop { grace } => self.begin_stop(grace),
+            Command::Connect { link, promise } => self.client_connect(link, promise),
+            Command::Call { link, request } => self.client_call(link, request),
+            Command::Cancel((key, call)) => self.client_cancel(key, call),
+            Command::Resolved { key, addresses } => self.resolved(key, addresses),
+            Command::Forget { link } => self.client_forget(link),
+        }
+    }
+
+    /// Takes no new connections and calls; each connection closes when its calls are over.
+    fn begin_stop(&mut self, grace: Duration) {
+        let until = self.now + grace;
+        self.stop = match self.stop {
+            Stop::Running => Stop::Draining(until),
+            // A second stop may only make it shorter.
+            Stop::Draining(before) => Stop::Draining(before.min(until)),
+            Stop::Leaving(until) => Stop::Leaving(until),
+        };
+        self.close_acceptor();
+        for slot in self.connections() {
+            if let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) {
+                connection.peer.drain(self.now);
+                self.ready(slot);
+            }
+        }
+    }
+
+    /// The deadlines of a stop.
+    fn stop_turn(&mut self) {
+        match self.stop {
+            Stop::Draining(until) if until <= self.now => {
+                self.stop = Stop::Leaving(self.now + GOODBYE);
+                let status = Status::unavailable("the server has stopped");
+                for slot in self.connections() {
+                    if let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) {
+                        connection.peer.close(&status);
+                        self.ready(slot);
+                    }
+                }
+            }
+            Stop::Leaving(until) if until <= self.now => {
+                self.connections()
+                    .into_iter()
+                    .for_each(|slot| self.remove_connection(slot));
+            }
+            _ => {}
+        }
+    }
+
+    fn connections(&self) -> Vec<u32> {
+        let connection = |slot: &Slot| matches!(slot, Slot::Connection(_));
+        self.slots
+            .iter()
+            .filter(|(_, s)| connection(s))
+            .map(|(slot, _)| slot as u32)
+            .collect()
+    }
+
+    /// Reserves a place in the table, to be filled with what `make` gives.
+    fn insert(&mut self, make: impl FnOnce(PeerKey) -> Slot) -> PeerKey {
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.slots.vacant_entry();
+        let key = PeerKey {
+            slot: entry.key() as u32,
+            generation: self.generation,
+        };
+        entry.insert(make(key));
+        key
+    }
+
+    fn remove_connection(&mut self, slot: u32) {
+        let Some(Slot::Connection(connection)) = self.slots.try_remove(slot as usize) else {
+            return;
+        };
+        self.pending -= connection.pending;
+        self.driver.detach(connection.socket);
+        if connection.link.is_none() {
+            self.stats.connection_removed();
+            self.acceptor_has_room();
+        }
+    }
+}
+
+/// Notes that come after the end are given back to whoever posts them; those that wait are dropped,
+/// which answers calls with UNAVAILABLE.
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        CURRENT.with_borrow_mut(|current| {
+            current.take_if(|current| Arc::ptr_eq(current, &self.mailbox));
+        });
+        drop(self.mailbox.close());
+        self.stats.publish_driver(self.driver.stats());
+    }
+}
+
+/// A socket's token is the key of its place in the table.
+fn token(key: PeerKey) -> Token {
+    Token(key.to_u64())
+}

@@ -1,0 +1,263 @@
+//! A loop's listening socket: whom new connections go to, and when none are taken.
+
+use super::connection::Connection;
+use super::{Command, Reactor, Serves, Slot, Stop, token};
+use crate::mailbox::{Mailbox, PeerKey};
+use crate::peer::{Peer, Serving};
+use crate::server::Threads;
+use crate::stats::LoopStats;
+use kettle_io::{Op, OpKind, Outcome, Role, SocketId, socket};
+use kettle_proto::{Machine, Status, native};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long no connection is taken after the kernel ran out of descriptors or memory for one. What
+/// is missing comes back when connections end; asking again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket on a loop.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    placement: Placement,
+    connections_max: u64,
+    key: PeerKey,
+    socket: SocketId,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Accepting,
+    /// No descriptor was left; a timer is set.
+    Paused,
+    /// The server stops: what waits in the backlog is taken, then the socket is closed. Set when the
+    /// last turn took a connection.
+    Closing {
+        took: bool,
+    },
+}
+
+/// Where a new connection goes.
+#[derive(Debug)]
+pub(crate) enum Placement {
+    /// To the loop that took it.
+    Here,
+    /// To the loop with the fewest connections.
+    Fewest(Arc<[Seat]>),
+    /// To a thread of its own.
+    Thread(Arc<Threads>),
+}
+
+/// One of a server's loops, as the acceptor sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) stats: Arc<LoopStats>,
+}
+
+impl Reactor {
+    /// Starts taking connections from a listening socket.
+    pub(crate) fn listen(
+        &mut self,
+        listener: OwnedFd,
+        placement: Placement,
+        connections_max: u64,
+    ) -> io::Result<()> {
+        let key = self.insert(|_| Slot::Listener);
+        let socket = self.driver.attach(listener, Role::Listener, token(key))?;
+        self.driver.submit(Op::Accept { socket });
+        let state = State::Accepting;
+        self.acceptor = Some(Acceptor {
+            placement,
+            connections_max,
+            key,
+            socket,
+            state,
+        });
+        Ok(())
+    }
+
+    /// Serves this connection to its end; for a thread of its own.
+    pub(crate) fn serve_one(&mut self, stream: OwnedFd, address: SocketAddr) -> io::Result<()> {
+        self.adopt(stream, address);
+        self.run_while_connected()
+    }
+
+    /// What a standing accept brought.
+    pub(super) fn accepted(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Accepted { stream, address } => {
+                if let Some(acceptor) = &mut self.acceptor
+                    && let State::Closing { took } = &mut acceptor.state
+                {
+                    *took = true;
+                }
+                self.place(stream, address);
+            }
+            Outcome::Failed(error) => {
+                tracing::warn!(%error, pause = ?ACCEPT_PAUSE, "cannot take connections now");
+                self.pause_accept();
+            }
+            _ => {}
+        }
+    }
+
+    /// The pause is over.
+    pub(super) fn accept_again(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor
+            && acceptor.state == State::Paused
+        {
+            acceptor.state = State::Accepting;
+            self.driver.submit(Op::Accept {
+                socket: acceptor.socket,
+            });
+        }
+    }
+
+    /// A connection ended: a pause for want of a descriptor may end early.
+    pub(super) fn acceptor_has_room(&mut self) {
+        self.accept_again();
+    }
+
+    fn pause_accept(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor
+            && acceptor.state == State::Accepting
+        {
+            acceptor.state = State::Paused;
+            self.timers
+                .set(self.now + ACCEPT_PAUSE, acceptor.key.to_u64());
+        }
+    }
+
+    /// The server stops. Connections that the kernel has taken already are served to their end.
+    pub(super) fn close_acceptor(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.state = State::Closing { took: true };
+        }
+    }
+
+    pub(super) fn acceptor_is_closing(&self) -> bool {
+        let state = self.acceptor.as_ref().map(|acceptor| acceptor.state);
+        matches!(state, Some(State::Closing { .. }))
+    }
+
+    /// Closes the listening socket after a turn that found no more connections.
+    pub(super) fn acceptor_turn(&mut self) {
+        let Some(acceptor) = &mut self.acceptor else {
+            return;
+        };
+        let State::Closing { took } = &mut acceptor.state else {
+            return;
+        };
+        if std::mem::take(took) {
+            return;
+        }
+        self.driver.cancel(acceptor.socket, OpKind::Accept);
+        self.driver.detach(acceptor.socket);
+        self.slots.remove(acceptor.key.slot as usize);
+        self.acceptor = None;
+    }
+
+    fn place(&mut self, stream: OwnedFd, address: SocketAddr) {
+        LoopStats::add(&self.stats.accepted, 1);
+        let Some(acceptor) = &self.acceptor else {
+            return;
+        };
+        let max = acceptor.connections_max;
+        match &acceptor.placement {
+            Placement::Here if max <= self.stats.connections.load(Ordering::Relaxed) => {
+                self.refuse(&stream, &too_many(max));
+            }
+            Placement::Here => {
+                self.stats.connection_added();
+                self.adopt(stream, address);
+            }
+            Placement::Fewest(seats) => {
+                let connections = |seat: &&Seat| seat.stats.connections.load(Ordering::Relaxed);
+                if max <= seats.iter().map(|seat| connections(&seat)).sum() {
+                    return self.refuse(&stream, &too_many(max));
+                }
+                let Some(seat) = seats.iter().min_by_key(connections) else {
+                    return;
+                };
+                seat.stats.connection_added();
+                // A loop that has ended takes nothing, and the connection is closed.
+                let _ = seat.mailbox.send(Command::Adopt { stream, address });
+            }
+            Placement::Thread(threads) => {
+                if let Err((stream, status)) = Arc::clone(threads).start(stream, address) {
+                    self.refuse(&stream, &status);
+                }
+            }
+        }
+    }
+
+    /// Serves a connection on this loop; it is counted already.
+    pub(super) fn adopt(&mut self, stream: OwnedFd, address: SocketAddr) {
+        let Some(serves) = self.serves.clone() else {
+            return;
+        };
+        if let Err((stream, error)) = self.try_adopt(&serves, stream, address) {
+            tracing::debug!(%error, "connection refused");
+            self.stats.connection_removed();
+            if let Some(stream) = stream {
+                self.refuse(&stream, &Status::resource_exhausted(error.to_string()));
+            }
+        }
+    }
+
+    fn try_adopt(
+        &mut self,
+        serves: &Serves,
+        stream: OwnedFd,
+        address: SocketAddr,
+    ) -> Result<(), (Option<OwnedFd>, io::Error)> {
+        if serves.nodelay {
+            // A connection that ended meanwhile shows when it is read.
+            let _ = socket::set_nodelay(&stream, true);
+        }
+        // For a refusal that can be read, should the driver have no room.
+        let spare = stream.try_clone().ok();
+        let next = PeerKey {
+            slot: self.slots.vacant_key() as u32,
+            generation: self.generation.wrapping_add(1),
+        };
+        let socket = match self.driver.attach(stream, Role::Stream, token(next)) {
+            Ok(socket) => socket,
+            Err(error) => return Err((spare, error)),
+        };
+        let serving = Serving::new(Arc::clone(&serves.hosted), Some(address));
+        let mut peer = Peer::serving(self.now, serves.limits.clone(), serving);
+        if self.stop != Stop::Running {
+            peer.drain(self.now);
+        }
+        let key =
+            self.insert(|key| Slot::Connection(Box::new(Connection::new(key, socket, peer, None))));
+        debug_assert_eq!(key, next);
+        self.ready(key.slot);
+        Ok(())
+    }
+
+    /// Tells a client why it is not served, as far as that goes without waiting for it.
+    fn refuse(&mut self, stream: &OwnedFd, status: &Status) {
+        LoopStats::add(&self.stats.refused, 1);
+        tracing::debug!(%status, "connection refused");
+        let mut machine = native::Connection::server(Default::default(), self.now);
+        machine.close(status);
+        while let Some(goodbye) = machine.poll_transmit(self.now, u64::MAX) {
+            if let Some(bytes) = goodbye.as_slice() {
+                let _ = socket::send_last(stream, bytes);
+            }
+        }
+    }
+}
+
+fn too_many(max: u64) -> Status {
+    Status::resource_exhausted(format!(
+        "this server takes {max} connections (connections_max)"
+    ))
+}

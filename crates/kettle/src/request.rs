@@ -1,0 +1,230 @@
+//! A message with what travels beside it.
+
+use crate::{Extensions, Metadata};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A request: a message with its metadata, deadline, and on a server its peer.
+///
+/// Name and shape follow tonic's `Request`.
+#[derive(Debug)]
+pub struct Request<T> {
+    metadata: Metadata,
+    message: T,
+    extensions: Extensions,
+    origin: Origin,
+    timeout: Option<Duration>,
+}
+
+/// Where a request came from, as the server knows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) remote_addr: Option<SocketAddr>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) method: Option<Arc<str>>,
+}
+
+impl<T> Request<T> {
+    /// A request with this message and nothing else.
+    pub fn new(message: T) -> Self {
+        Self {
+            metadata: Metadata::new(),
+            message,
+            extensions: Extensions::new(),
+            origin: Origin::default(),
+            timeout: None,
+        }
+    }
+
+    pub(crate) fn incoming(message: T, metadata: Metadata, origin: Origin) -> Self {
+        Self {
+            metadata,
+            origin,
+            ..Self::new(message)
+        }
+    }
+
+    /// The message.
+    pub fn get_ref(&self) -> &T {
+        &self.message
+    }
+
+    /// The message, to change it.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.message
+    }
+
+    /// The message alone.
+    pub fn into_inner(self) -> T {
+        self.message
+    }
+
+    /// The metadata.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The metadata, to change it.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// Values that interceptors attached.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Values for those behind.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
+
+    /// Server: the address of the peer. `None` on a request that was made here.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.origin.remote_addr
+    }
+
+    /// Server: when the call will be ended with DEADLINE_EXCEEDED. `None`: never.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.origin.deadline
+    }
+
+    /// The path of the method that is called, such as `/echo.v1.Echo/Unary`; empty on a request that
+    /// was not sent yet.
+    pub fn method(&self) -> &str {
+        self.origin.method.as_deref().unwrap_or_default()
+    }
+
+    /// Client: how long the call may take, from the moment it is made. Default: the channel's setting.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = Some(timeout);
+    }
+
+    /// Client: what [`Request::set_timeout`] set.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(crate) fn set_method(&mut self, path: Arc<str>) {
+        self.origin.method = Some(path);
+    }
+
+    /// The same request with another message.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Request<U> {
+        Request {
+            metadata: self.metadata,
+            message: change(self.message),
+            extensions: self.extensions,
+            origin: self.origin,
+            timeout: self.timeout,
+        }
+    }
+
+    /// Takes the message out, leaving the rest.
+    pub(crate) fn split(self) -> (T, Request<()>) {
+        let mut message = None;
+        let rest = self.map(|inner| message = Some(inner));
+        (message.expect("map calls its argument once"), rest)
+    }
+
+    /// Message, metadata and time-out of a request that is sent.
+    pub(crate) fn into_parts(self) -> (T, Metadata, Option<Duration>) {
+        (self.message, self.metadata, self.timeout)
+    }
+}
+
+/// A reply: a message with its metadata.
+///
+/// Name and shape follow tonic's `Response`.
+#[derive(Debug)]
+pub struct Response<T> {
+    metadata: Metadata,
+    message: T,
+    trailers: Metadata,
+}
+
+impl<T> Response<T> {
+    /// A response with this message and nothing else.
+    pub fn new(message: T) -> Self {
+        Self {
+            metadata: Metadata::new(),
+            message,
+            trailers: Metadata::new(),
+        }
+    }
+
+    /// The message.
+    pub fn get_ref(&self) -> &T {
+        &self.message
+    }
+
+    /// The message, to change it.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.message
+    }
+
+    /// The message alone.
+    pub fn into_inner(self) -> T {
+        self.message
+    }
+
+    /// Metadata that is sent ahead of the message.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Metadata that is sent ahead of the message, to change it.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// Metadata that is sent behind the message.
+    pub fn trailers(&self) -> &Metadata {
+        &self.trailers
+    }
+
+    /// Metadata that is sent behind the message, to change it.
+    pub fn trailers_mut(&mut self) -> &mut Metadata {
+        &mut self.trailers
+    }
+
+    /// The same response with another message.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Response<U> {
+        Response {
+            metadata: self.metadata,
+            message: change(self.message),
+            trailers: self.trailers,
+        }
+    }
+
+    pub(crate) fn from_parts(message: T, metadata: Metadata, trailers: Metadata) -> Self {
+        Self {
+            metadata,
+            message,
+            trailers,
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (T, Metadata, Metadata) {
+        (self.message, self.metadata, self.trailers)
+    }
+}
+
+/// What a generated client's methods take: a message, or a [`Request`] with metadata and time-out.
+pub trait IntoRequest<T> {
+    /// The request.
+    fn into_request(self) -> Request<T>;
+}
+
+impl<T> IntoRequest<T> for T {
+    fn into_request(self) -> Request<T> {
+        Request::new(self)
+    }
+}
+
+impl<T> IntoRequest<T> for Request<T> {
+    fn into_request(self) -> Request<T> {
+        self
+    }
+}

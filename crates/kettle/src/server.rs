@@ -1,0 +1,342 @@
+//! Hosting services.
+
+mod handle;
+mod hosts;
+mod threads;
+
+pub use handle::ServerHandle;
+pub(crate) use threads::Threads;
+
+use crate::error::Kind;
+use crate::interceptor::Interceptor;
+use crate::peer::Hosted;
+use crate::reactor::Serves;
+use crate::router::Router;
+use crate::{Error, Inbound, Model, Outbound, Service};
+use kettle_io::{Driver, DriverConfig};
+use kettle_proto::limits::Limits;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where servers begin: [`Server::builder`].
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Settings for a server, all at their defaults: epoll, one loop, no services.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+}
+
+/// Makes the drivers of a server's loops.
+type OpenDriver = Arc<dyn Fn(&DriverConfig) -> io::Result<Box<dyn Driver>> + Send + Sync>;
+
+/// Settings of a server, and its services.
+#[derive(Clone)]
+#[must_use = "a server does nothing until it is started"]
+pub struct ServerBuilder {
+    model: Model,
+    open_driver: Option<OpenDriver>,
+    loops: usize,
+    services: Vec<Arc<dyn Service>>,
+    interceptors: Vec<Arc<dyn Interceptor<Inbound, Outbound>>>,
+    limits: Limits,
+    connections_max: u64,
+    threads_max: usize,
+    stop_grace: Duration,
+    nodelay: bool,
+    reuse_port: bool,
+    driver: DriverConfig,
+    listen: Option<String>,
+    /// The first setting from the environment that could not be read.
+    wrong_env: Option<String>,
+}
+
+impl Default for ServerBuilder {
+    fn default() -> Self {
+        Self {
+            model: Model::default(),
+            open_driver: None,
+            loops: 1,
+            services: Vec::new(),
+            interceptors: Vec::new(),
+            limits: Limits::default(),
+            connections_max: 100_000,
+            threads_max: 4096,
+            stop_grace: Duration::from_secs(30),
+            nodelay: true,
+            reuse_port: false,
+            driver: DriverConfig::default(),
+            listen: None,
+            wrong_env: None,
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// The network I/O model. Default [`Model::Epoll`].
+    pub fn model(mut self, model: Model) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// An I/O model of one's own: makes the driver of each loop, instead of [`ServerBuilder::model`].
+    pub fn driver(
+        mut self,
+        open: impl Fn(&DriverConfig) -> io::Result<Box<dyn Driver>> + Send + Sync + 'static,
+    ) -> Self {
+        self.open_driver = Some(Arc::new(open));
+        self
+    }
+
+    /// How many event loops, each on a thread of its own. Default 1. `blocking` and `threads` have no
+    /// event loops and take 1 only.
+    pub fn loops(mut self, loops: usize) -> Self {
+        self.loops = loops;
+        self
+    }
+
+    /// Hosts a service. Two services of one name are an error when the server starts.
+    pub fn add_service(mut self, service: impl Service) -> Self {
+        self.services.push(Arc::new(service));
+        self
+    }
+
+    /// Adds code around every call; the first added runs first.
+    pub fn interceptor(mut self, interceptor: impl Interceptor<Inbound, Outbound>) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Longest request message in bytes. Default 4 MiB. A longer one ends its call with
+    /// RESOURCE_EXHAUSTED.
+    pub fn message_bytes_max(mut self, bytes: u32) -> Self {
+        self.limits.message_bytes_max = bytes;
+        self
+    }
+
+    /// How many calls one connection may have open at once. Default 1,024.
+    pub fn calls_max(mut self, calls: u32) -> Self {
+        self.limits.calls_max = calls;
+        self
+    }
+
+    /// How many connections the server takes. Default 100,000; the kernel's limit on descriptors is
+    /// usually lower. More are refused with RESOURCE_EXHAUSTED.
+    pub fn connections_max(mut self, connections: u64) -> Self {
+        self.connections_max = connections;
+        self
+    }
+
+    /// `threads`: how many connections, each with a thread, at once. Default 4,096. More are refused
+    /// with RESOURCE_EXHAUSTED.
+    pub fn threads_max(mut self, threads: usize) -> Self {
+        self.threads_max = threads;
+        self
+    }
+
+    /// How long a new connection may take to say which protocol it speaks and to greet. Default 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long a connection without calls and without bytes stays open; `None`: for ever. Default
+    /// 10 min.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// How long calls may go on after a stop began. Default 30 s.
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.stop_grace = grace;
+        self
+    }
+
+    /// Whether small packets are sent at once (TCP_NODELAY). Default true.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// Whether each loop listens for itself (SO_REUSEPORT) and the kernel spreads connections over
+    /// them, instead of one acceptor that gives each to the loop with the fewest. Default false. The
+    /// port is tried without the option first, so a second server still fails.
+    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
+        self.reuse_port = reuse_port;
+        self
+    }
+
+    /// `scan`: how long to sleep after a pass that found nothing; `None`: never. Default `None`.
+    pub fn scan_nap(mut self, nap: Option<Duration>) -> Self {
+        self.driver.scan_nap = nap;
+        self
+    }
+
+    /// Most bytes of receive buffers of each loop. Default 64 MiB.
+    pub fn pool_bytes_max(mut self, bytes: usize) -> Self {
+        self.driver.pool.limit_bytes = bytes;
+        self
+    }
+
+    /// Takes KETTLE_MODEL, KETTLE_LOOPS and KETTLE_LISTEN from the environment where they are set.
+    /// The last is used by [`ServerBuilder::serve`] and its kin in place of the address given there.
+    /// A value that cannot be read is an error when the server starts.
+    pub fn from_env(mut self) -> Self {
+        self.read_env("KETTLE_MODEL", |builder, model: Model| {
+            builder.model = model
+        });
+        self.read_env("KETTLE_LOOPS", |builder, loops: usize| {
+            builder.loops = loops
+        });
+        self.read_env("KETTLE_LISTEN", |builder, listen: String| {
+            builder.listen = Some(listen)
+        });
+        self
+    }
+
+    /// Serves until SIGINT or SIGTERM, which let open calls finish ([`ServerBuilder::stop_grace`]; a
+    /// second signal ends them), then returns. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// As [`ServerBuilder::spawn`]; also inside a tokio runtime, whose thread it would take away:
+    /// use [`ServerBuilder::serve_async`] or [`ServerBuilder::spawn`] there.
+    pub fn serve(self, address: impl ToSocketAddrs) -> Result<(), Error> {
+        refuse_inside_tokio()?;
+        let handle = self.spawn(address)?;
+        handle.stop_on_signals()?;
+        handle.wait()
+    }
+
+    /// As [`ServerBuilder::serve`], for async code: the future is done when the server has stopped.
+    /// Dropping it stops the server at once.
+    ///
+    /// # Errors
+    /// As [`ServerBuilder::spawn`].
+    pub async fn serve_async(self, address: impl ToSocketAddrs) -> Result<(), Error> {
+        let handle = self.spawn(address)?;
+        handle.stop_on_signals()?;
+        handle.stopped().await
+    }
+
+    /// Starts the server on threads of its own and returns.
+    ///
+    /// # Errors
+    /// [`Error::is_config`] when a setting is wrong, [`Error::is_listen`] when the address cannot be
+    /// listened on, else when this kernel cannot run the model.
+    pub fn spawn(self, address: impl ToSocketAddrs) -> Result<ServerHandle, Error> {
+        self.check()?;
+        let address = match &self.listen {
+            Some(listen) => resolve(listen.as_str(), listen)?,
+            None => resolve(address, "the address")?,
+        };
+        hosts::start(self, address)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let config = |text: String| Err(Error::new(Kind::Config, text));
+        if let Some(wrong) = &self.wrong_env {
+            return config(wrong.clone());
+        }
+        if self.loops == 0 || LOOPS_MAX < self.loops {
+            return config(format!(
+                "loops is {}, and must be 1 to {LOOPS_MAX}",
+                self.loops
+            ));
+        }
+        let loopless = matches!(self.model, Model::Blocking | Model::Threads);
+        if loopless && self.open_driver.is_none() && self.loops != 1 {
+            let text = format!("model {} has no event loops: loops must be 1", self.model);
+            return config(text);
+        }
+        Ok(())
+    }
+
+    fn read_env<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, set: fn(&mut Self, T)) {
+        let Some(value) = std::env::var_os(name) else {
+            return;
+        };
+        match value.to_string_lossy().parse() {
+            Ok(value) => set(self, value),
+            Err(error) => {
+                let wrong = format!("{name}={}: {error}", value.to_string_lossy());
+                self.wrong_env.get_or_insert(wrong);
+            }
+        }
+    }
+
+    /// What all loops share.
+    fn serves(&self) -> Result<Arc<Serves>, Error> {
+        let mut router = Router::default();
+        for service in &self.services {
+            if !router.add(service) {
+                let text = format!("service {} was added twice", service.name());
+                return Err(Error::new(Kind::Config, text));
+            }
+        }
+        let hosted = Hosted {
+            router,
+            interceptors: self.interceptors.clone().into(),
+        };
+        let (limits, nodelay) = (self.limits.clone(), self.nodelay);
+        Ok(Arc::new(Serves {
+            hosted: Arc::new(hosted),
+            limits,
+            nodelay,
+        }))
+    }
+
+    fn open_driver(&self) -> Result<Box<dyn Driver>, Error> {
+        let opened = match &self.open_driver {
+            Some(open) => open(&self.driver),
+            None => kettle_io::open(self.model, &self.driver),
+        };
+        opened.map_err(|error| {
+            Error::new(Kind::Io, format!("cannot open model {}", self.model)).with_source(error)
+        })
+    }
+}
+
+/// Most event loops of one server; more than the cores of any machine this was tried on.
+const LOOPS_MAX: usize = 1024;
+
+fn resolve(address: impl ToSocketAddrs, shown: &str) -> Result<SocketAddr, Error> {
+    let failed = |text: String| Error::new(Kind::Config, text);
+    let mut addresses = address
+        .to_socket_addrs()
+        .map_err(|error| failed(format!("cannot look up {shown}")).with_source(error))?;
+    addresses
+        .next()
+        .ok_or_else(|| failed(format!("{shown} has no address")))
+}
+
+#[cfg(feature = "tokio")]
+fn refuse_inside_tokio() -> Result<(), Error> {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        let text = "serve would block a thread of this tokio runtime: use serve_async or spawn";
+        return Err(Error::new(Kind::Config, text));
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "tokio"))]
+fn refuse_inside_tokio() -> Result<(), Error> {
+    Ok(())
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<_> = self.services.iter().map(|service| service.name()).collect();
+        f.debug_struct("ServerBuilder")
+            .field("model", &self.model)
+            .field("loops", &self.loops)
+            .field("services", &services)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! A running server, as those who started it see it.
+
+use super::Threads;
+use crate::error::Kind;
+use crate::reactor::{Command, Seat};
+use crate::stats::Stats;
+use crate::{Error, pending};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A running server.
+///
+/// Dropping it stops the server at once: open calls end with UNAVAILABLE. [`ServerHandle::stop`] and
+/// [`ServerHandle::wait`] let them finish.
+pub struct ServerHandle {
+    local: SocketAddr,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    signals: Mutex<Option<Handle>>,
+}
+
+struct Shared {
+    grace: Duration,
+    seats: Arc<[Seat]>,
+    threads: Option<Arc<Threads>>,
+}
+
+impl ServerHandle {
+    pub(super) fn new(
+        local: SocketAddr,
+        grace: Duration,
+        seats: Arc<[Seat]>,
+        threads: Vec<JoinHandle<()>>,
+        connections: Option<Arc<Threads>>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            grace,
+            seats,
+            threads: connections,
+        });
+        Self {
+            local,
+            shared,
+            threads,
+            signals: Mutex::new(None),
+        }
+    }
+
+    /// The address that the server listens on, with the port that the kernel chose when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Begins a graceful stop: no new connections and calls, open calls may go on for the time that
+    /// [`crate::ServerBuilder::stop_grace`] gives. Does not block.
+    pub fn stop(&self) {
+        self.shared.stop(self.shared.grace);
+    }
+
+    /// Begins to stop at once: open calls end with UNAVAILABLE. Does not block.
+    pub fn stop_now(&self) {
+        self.shared.stop(Duration::ZERO);
+    }
+
+    /// Blocks until the server has stopped.
+    ///
+    /// # Errors
+    /// When a thread of the server panicked, which is a defect of kettle: handlers' panics are caught.
+    pub fn wait(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    /// As [`ServerHandle::wait`], for async code. Dropping the future stops the server at once.
+    ///
+    /// # Errors
+    /// As [`ServerHandle::wait`].
+    pub async fn stopped(self) -> Result<(), Error> {
+        let (promise, pending) = pending::pair(|()| ());
+        let mut guard = StopOnDrop(Some(Arc::clone(&self.shared)));
+        let wait = move || {
+            let result = self.wait();
+            promise.answer(Ok(result));
+        };
+        std::thread::Builder::new()
+            .name("kettle-wait".into())
+            .spawn(wait)
+            .map_err(|error| Error::new(Kind::Io, "cannot start a thread").with_source(error))?;
+        let result = pending.await;
+        guard.0 = None;
+        result.unwrap_or_else(|status| Err(Error::new(Kind::Io, status.to_string())))
+    }
+
+    /// What the server has done and holds.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Lets SIGINT and SIGTERM stop the server: the first gracefully, the second at once.
+    pub(super) fn stop_on_signals(&self) -> Result<(), Error> {
+        let failed = |error| Error::new(Kind::Io, "cannot take signals").with_source(error);
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+        let handle = signals.handle();
+        let shared = Arc::clone(&self.shared);
+        let watch = move || {
+            for (count, signal) in signals.forever().enumerate() {
+                tracing::info!(signal, "stopping");
+                shared.stop(if count == 0 {
+                    shared.grace
+                } else {
+                    Duration::ZERO
+                });
+            }
+        };
+        std::thread::Builder::new()
+            .name("kettle-signals".into())
+            .spawn(watch)
+            .map_err(failed)?;
+        *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        Ok(())
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        let mut panicked = false;
+        for thread in self.threads.drain(..) {
+            panicked |= thread.join().is_err();
+        }
+        if let Some(threads) = &self.shared.threads {
+            threads.wait();
+        }
+        if let Some(signals) = self
+            .signals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            signals.close();
+        }
+        match panicked {
+            true => Err(Error::new(
+                Kind::Io,
+                "a thread of the server panicked; the log says why",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop_now();
+            // The log has said what went wrong, should anything have.
+            let _ = self.join();
+        }
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("local_addr", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn stop(&self, grace: Duration) {
+        for seat in self.seats.iter() {
+            // A loop that has ended needs no stop.
+            let _ = seat.mailbox.interrupt(Command::Stop { grace });
+        }
+        if let Some(threads) = &self.threads {
+            threads.stop(grace);
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut total = Stats::default();
+        for seat in self.seats.iter() {
+            seat.stats.add_to(&mut total);
+        }
+        if let Some(threads) = &self.threads {
+            threads.add_to(&mut total);
+        }
+        total
+    }
+}
+
+/// Stops the server at once when the future that waits for it is dropped.
+struct StopOnDrop(Option<Arc<Shared>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.stop(Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a server has done, counted where it happens and read from anywhere.
+
+use kettle_io::{DriverStats, SystemCalls};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a server has done since its start and holds now. All loops and threads together.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections that are open.
+    pub connections: u64,
+    /// Open connections of each loop, in the order of the loops; one entry per thread on `threads`.
+    pub connections_by_loop: Vec<u64>,
+    /// Connections that were taken since the start.
+    pub connections_accepted: u64,
+    /// Connections that were refused for a limit.
+    pub connections_refused: u64,
+    /// Calls that were started.
+    pub calls: u64,
+    /// Calls that ended with a status other than OK, or were given up.
+    pub calls_failed: u64,
+    /// Handlers that are waiting for something now.
+    pub handlers_pending: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// System calls on sockets, by kind.
+    pub system_calls: SystemCalls,
+    /// Memory of receive pools, in bytes.
+    pub pool_bytes: u64,
+    /// Receives that got a small buffer because the pool was at its limit.
+    pub pool_fallbacks: u64,
+    /// The longest time that one poll of a handler kept a loop, and whose it was.
+    pub longest_turn: Option<LongestTurn>,
+}
+
+impl Stats {
+    /// Adds the counters of threads that have ended: what they did, not what they hold.
+    pub(crate) fn add_past(&mut self, past: &Stats) {
+        self.connections_accepted += past.connections_accepted;
+        self.connections_refused += past.connections_refused;
+        self.calls += past.calls;
+        self.calls_failed += past.calls_failed;
+        self.received_bytes += past.received_bytes;
+        self.sent_bytes += past.sent_bytes;
+        self.system_calls += past.system_calls;
+        self.pool_fallbacks += past.pool_fallbacks;
+        self.longer_turn(past.longest_turn.as_ref());
+    }
+
+    fn longer_turn(&mut self, other: Option<&LongestTurn>) {
+        let duration = |turn: Option<&LongestTurn>| turn.map(|turn| turn.duration);
+        if duration(self.longest_turn.as_ref()) < duration(other) {
+            self.longest_turn = other.cloned();
+        }
+    }
+}
+
+/// A handler that kept its loop for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LongestTurn {
+    /// How long.
+    pub duration: Duration,
+    /// The method's path.
+    pub method: Arc<str>,
+}
+
+/// A handler that keeps its loop this long is warned about: every other connection of that loop
+/// waits meanwhile.
+pub(crate) const SLOW_POLL: Duration = Duration::from_millis(10);
+
+/// The counters of one loop: written by the loop, read by anyone.
+#[derive(Debug, Default)]
+pub(crate) struct LoopStats {
+    pub(crate) connections: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) calls: AtomicU64,
+    pub(crate) calls_failed: AtomicU64,
+    pub(crate) pending: AtomicU64,
+    driver: Mutex<DriverStats>,
+    longest: Mutex<Option<LongestTurn>>,
+    /// The same duration in nanoseconds, to be compared without the lock.
+    longest_nanos: AtomicU64,
+}
+
+impl LoopStats {
+    /// Adds to a counter that only its loop writes: no locked instruction is needed.
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    /// A connection was given to this loop, by whichever thread accepted it.
+    pub(crate) fn connection_added(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection of this loop ended.
+    pub(crate) fn connection_removed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn polled(&self, duration: Duration, method: &Arc<str>) {
+        let nanos = duration.as_nanos() as u64;
+        if nanos <= self.longest_nanos.load(Ordering::Relaxed) {
+            return;
+        }
+        self.longest_nanos.store(nanos, Ordering::Relaxed);
+        let longest = LongestTurn {
+            duration,
+            method: Arc::clone(method),
+        };
+        *self.longest.lock().unwrap_or_else(PoisonError::into_inner) = Some(longest);
+    }
+
+    pub(crate) fn publish_driver(&self, stats: DriverStats) {
+        *self.driver.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    /// Adds these counters to a total.
+    pub(crate) fn add_to(&self, total: &mut Stats) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let driver = *self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        total.connections += read(&self.connections);
+        total.connections_by_loop.push(read(&self.connections));
+        total.connections_accepted += read(&self.accepted);
+        total.connections_refused += read(&self.refused);
+        total.calls += read(&self.calls);
+        total.calls_failed += read(&self.calls_failed);
+        total.handlers_pending += read(&self.pending);
+        total.received_bytes += driver.received_bytes;
+        total.sent_bytes += driver.sent_bytes;
+        total.system_calls += driver.system_calls;
+        total.pool_bytes += driver.pool.bytes as u64;
+        total.pool_fallbacks += driver.pool.fallbacks;
+        total.longer_turn(
+            self.longest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref(),
+        );
+    }
+}

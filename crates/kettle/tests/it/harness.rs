@@ -1,0 +1,101 @@
+//! A server on a model, and a client of it.
+
+use kettle::{Channel, Model, Server, ServerBuilder, ServerHandle};
+use kettle_testkit::trial::TrialService;
+use kettle_testkit::trial::trial_client::TrialClient;
+use kettle_testkit::trial::trial_server::TrialServer;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// Far beyond what anything here takes, and short enough to see that something hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server with the trial service.
+pub struct Host {
+    pub server: ServerHandle,
+    pub service: TrialService,
+}
+
+/// A server on this model with default settings.
+pub fn host(model: Model) -> Host {
+    host_with(Server::builder().model(model))
+}
+
+/// A server with these settings.
+pub fn host_with(builder: ServerBuilder) -> Host {
+    let service = TrialService::default();
+    let server = builder.add_service(TrialServer::new(service.clone()));
+    Host {
+        server: server.spawn("127.0.0.1:0").expect("the server starts"),
+        service,
+    }
+}
+
+impl Host {
+    pub fn url(&self) -> String {
+        format!("kettle://{}", self.server.local_addr())
+    }
+
+    pub fn client(&self) -> TrialClient {
+        TrialClient::new(self.channel())
+    }
+
+    pub fn channel(&self) -> Channel {
+        block_on(Channel::connect(self.url())).expect("the server answers")
+    }
+
+    /// Waits until something about the service or the server is as it should be.
+    pub fn until(&self, what: &str, is_so: impl Fn(&Host) -> bool) {
+        let begin = Instant::now();
+        while !is_so(self) {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{what} did not come: {:?}",
+                self.server.stats()
+            );
+            thread::yield_now();
+        }
+    }
+}
+
+/// Runs a future on this thread, as the simplest executor there is. Panics when it takes too long.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let (mut future, begin) = (pin!(future), Instant::now());
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return done;
+        }
+        let left = PATIENCE
+            .checked_sub(begin.elapsed())
+            .expect("the future is done in time");
+        thread::park_timeout(left);
+    }
+}
+
+/// Defines a module for each test function, with a test for each I/O model.
+#[macro_export]
+macro_rules! on_every_model {
+    ($($name:ident)*) => { $(
+        mod $name {
+            use kettle::Model;
+            #[test] fn blocking() { super::$name(Model::Blocking) }
+            #[test] fn threads() { super::$name(Model::Threads) }
+            #[test] fn scan() { super::$name(Model::Scan) }
+            #[test] fn select() { super::$name(Model::Select) }
+            #[test] fn poll() { super::$name(Model::Poll) }
+            #[test] fn epoll() { super::$name(Model::Epoll) }
+            #[test] fn epoll_edge() { super::$name(Model::EpollEdge) }
+        }
+    )* };
+}

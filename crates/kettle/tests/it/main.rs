@@ -1,0 +1,4 @@
+//! The call suite: what a call promises, on every I/O model.
+
+mod calls;
+mod harness;
