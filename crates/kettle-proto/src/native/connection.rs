@@ -91,8 +91,12 @@ pub struct Connection {
     pub(super) send_credit: u64,
     /// Message bytes that the peer may send on all calls together.
     pub(super) receive_credit: u64,
-    /// Of those received, bytes whose credit was not returned yet.
-    pub(super) owed: u64,
+    /// Connection credit that is to be returned; `receive_credit` and this are the whole credit.
+    pub(super) owed: i64,
+    /// Bytes of messages that have not come whole, whose credit is kept back.
+    pub(super) held: i64,
+    /// The peer's connection credit ran out: messages that were started go first.
+    pub(super) short: bool,
     pub(super) deadlines: Deadlines,
     handshake_at: Option<Instant>,
     idle_timeout: Option<Duration>,
@@ -145,6 +149,8 @@ impl Connection {
             send_credit: Settings::INITIAL.connection_credit_bytes.into(),
             receive_credit: ours.connection_credit_bytes.into(),
             owed: 0,
+            held: 0,
+            short: false,
             deadlines: Deadlines::default(),
             handshake_at: Some(now + config.limits.handshake_timeout),
             idle_timeout: config.limits.idle_timeout,
@@ -206,8 +212,7 @@ impl Connection {
     /// Calls whose OPEN was not given out are reported as never processed, so it must not leave
     /// now: then the output is dropped, and the peer sees the end of the connection instead.
     fn say_goodbye(&mut self, code: Code, message: &str) {
-        if self.client && self.has_unsent_calls() {
-            self.out = Payload::new();
+        if self.withhold_unsent() {
             return;
         }
         if !self.hello_sent {
@@ -217,11 +222,14 @@ impl Connection {
         frame::put_goodbye(&mut self.out, code, last_stream, message);
     }
 
-    fn has_unsent_calls(&self) -> bool {
-        !self
-            .streams
-            .calls_if(|stream| self.out_taken <= stream.opened_at)
-            .is_empty()
+    /// Client: drops the output when it holds an OPEN whole. Whether it did.
+    fn withhold_unsent(&mut self) -> bool {
+        let unsent = |stream: &Stream| self.out_taken <= stream.opened_at;
+        let any = self.client && !self.streams.calls_if(unsent).is_empty();
+        if any {
+            self.out = Payload::new();
+        }
+        any
     }
 
     /// Reports all calls as over, then the connection.
@@ -231,11 +239,12 @@ impl Connection {
         text: &str,
         last_stream: Option<u32>,
     ) {
+        self.withhold_unsent();
         self.phase = Phase::Closed;
         for call in self.streams.calls() {
             let status = Status::unavailable(format!("the connection is over: {text}"));
             let beyond = last_stream.is_some_and(|last| last < call.stream);
-            self.lose(call, status, beyond);
+            self.lose_unsent(call, status, beyond);
         }
         self.rest = Vec::new();
         self.turns = VecDeque::new();
@@ -243,13 +252,13 @@ impl Connection {
         self.events.push_back(Event::Closed { error });
     }
 
-    /// Ends a call without a word to the peer, and reports it.
-    pub(super) fn lose(&mut self, call: CallId, status: Status, beyond: bool) {
+    /// Ends a call without a word to the peer, and reports it. `unprocessed`: a client may rely on
+    /// the server having done nothing for it.
+    pub(super) fn lose(&mut self, call: CallId, status: Status, unprocessed: bool) {
         let Some(stream) = self.take_stream(call) else {
             return;
         };
         if self.client {
-            let unprocessed = beyond || self.out_taken <= stream.opened_at;
             self.events.push_back(Event::Finished {
                 call,
                 status,
@@ -260,10 +269,23 @@ impl Connection {
         }
     }
 
+    /// As [`Self::lose`], when no more output follows: an OPEN that was not given out never leaves.
+    fn lose_unsent(&mut self, call: CallId, status: Status, unprocessed: bool) {
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
+        let unprocessed = unprocessed || self.out_taken <= stream.opened_at;
+        self.lose(call, status, unprocessed);
+    }
+
     /// Frees a call's slot.
     pub(super) fn take_stream(&mut self, call: CallId) -> Option<Stream> {
         let stream = self.streams.remove(call)?;
         self.waiting_bytes -= stream.waiting_bytes();
+        if let Some(assembly) = &stream.assembly {
+            self.held -= assembly.bytes.len() as i64;
+            self.return_connection_credit();
+        }
         Some(stream)
     }
 

@@ -16,6 +16,10 @@ pub(super) struct Gather {
 }
 
 impl Gather {
+    pub fn len(&self) -> usize {
+        self.linked.len() + self.copied.len()
+    }
+
     pub fn push(&mut self, part: Segment) {
         if part.len() < REST_COPY_BYTES_MAX {
             self.copied.extend_from_slice(&part);

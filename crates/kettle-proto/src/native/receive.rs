@@ -257,7 +257,8 @@ impl Connection {
         // Where other bytes stand before the message, its credit is returned now.
         let pure = frame.metadata_over.is_none();
         if !pure {
-            self.return_connection_credit(frame.message_bytes.into());
+            self.owed += i64::from(frame.message_bytes);
+            self.return_connection_credit();
         }
         self.body = Some(Body::skip(frame.rest_bytes(), pure));
     }
@@ -393,11 +394,13 @@ impl Connection {
         let part = bytes.split_to(bytes.len().min(body.left as usize));
         body.left -= part.len() as u32;
         self.body = Some(body).filter(|body| body.left != 0);
-        if body.credit && !part.is_empty() {
-            self.return_connection_credit(part.len() as u64);
-        }
+        let n = part.len() as i64;
         if let Some(call) = body.call {
             self.take_part(call, body, part);
+        }
+        if body.credit && n != 0 {
+            self.owed += n;
+            self.return_connection_credit();
         }
     }
 
@@ -412,12 +415,14 @@ impl Connection {
         let assembly = stream.assembly.get_or_insert_default();
         let n = part.len() as u64;
         assembly.bytes.push(part);
+        self.held += n as i64;
         if body.more {
             assembly.returned += n;
             stream.owed += n as i64;
             self.return_credit(call);
         } else if last && let Some(assembly) = stream.assembly.take() {
             stream.owed -= assembly.returned as i64;
+            self.held -= assembly.bytes.len() as i64;
             self.deliver(call, assembly.bytes.take(), body.end, assembly.status);
         }
     }
@@ -503,20 +508,31 @@ impl Connection {
         Ok(())
     }
 
-    /// Connection credit goes back on arrival, in steps of half of it.
-    fn return_connection_credit(&mut self, bytes: u64) {
-        self.owed += bytes;
-        if u64::from(self.ours.connection_credit_bytes / 2) <= self.owed {
-            let bytes = core::mem::take(&mut self.owed);
-            self.receive_credit += bytes;
-            frame::put(
-                &mut self.out,
-                frame::CREDIT,
-                0,
-                0,
-                &[&(bytes as u32).to_be_bytes()],
-            );
+    /// Connection credit goes back as soon as its bytes belong to no incomplete message: in steps of
+    /// half of it, or at once when little is left.
+    ///
+    /// When all of it lies in incomplete messages, the oldest of them is lent what it lacks: the
+    /// peer finishes that one first. So at most the whole credit and one message are held.
+    pub(super) fn return_connection_credit(&mut self) {
+        let whole = u64::from(self.ours.connection_credit_bytes);
+        let mut bytes = self.owed - self.held;
+        let short = self.receive_credit < whole / 4;
+        if bytes == 0 && self.receive_credit == 0 {
+            let oldest = self.streams.oldest_incomplete();
+            bytes = oldest.map_or(0, |assembly| (assembly.total - assembly.announced) as i64);
         }
+        if bytes <= 0 || !short && (bytes as u64) < whole / 2 {
+            return;
+        }
+        self.owed -= bytes;
+        self.receive_credit += bytes as u64;
+        frame::put(
+            &mut self.out,
+            frame::CREDIT,
+            0,
+            0,
+            &[&(bytes as u32).to_be_bytes()],
+        );
     }
 
     /// The layer above took a message of a call that goes on.

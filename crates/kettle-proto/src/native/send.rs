@@ -431,7 +431,7 @@ impl Connection {
     /// Lets calls take turns until the output has `max` bytes.
     pub(super) fn fill(&mut self, max: u64) {
         while self.out.len() < max
-            && let Some(call) = self.turns.pop_front()
+            && let Some(call) = self.next_turn()
         {
             match self.take_turn(call, max - self.out.len()) {
                 Turn::Again => self.turns.push_back(call),
@@ -441,11 +441,30 @@ impl Connection {
                     }
                 }
                 Turn::Blocked => {
+                    self.short = true;
                     self.turns.push_front(call);
                     return;
                 }
             }
         }
+        self.short &= !self.turns.is_empty();
+    }
+
+    /// Whose turn it is. Once the connection's credit has run out, until nothing waits any more, it
+    /// goes to the oldest message that was started, because the peer counts on that one to finish.
+    fn next_turn(&mut self) -> Option<CallId> {
+        if !self.short {
+            return self.turns.pop_front();
+        }
+        let rank = |call: &CallId| {
+            let started = self
+                .streams
+                .get(*call)
+                .is_some_and(|stream| stream.is_mid_message());
+            (!started, call.stream)
+        };
+        let ranks = self.turns.iter().map(rank).zip(0..).min()?;
+        self.turns.remove(ranks.1)
     }
 
     /// Sends one frame of a call.

@@ -144,6 +144,15 @@ impl Streams {
         Some(stream)
     }
 
+    /// Of the messages that have not come whole, the one on the lowest stream.
+    pub fn oldest_incomplete(&self) -> Option<&Assembly> {
+        let incomplete = self.slots.iter().filter(|stream| stream.assembly.is_some());
+        incomplete
+            .min_by_key(|stream| stream.id)?
+            .assembly
+            .as_deref()
+    }
+
     /// The open calls, by slot.
     pub fn calls(&self) -> Vec<CallId> {
         self.calls_if(|_| true)
