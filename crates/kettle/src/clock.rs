@@ -24,7 +24,7 @@ impl Clock {
     }
 
     /// A point on the system's clock as the machines' time.
-    pub(crate) fn from_std(self, instant: StdInstant) -> Instant {
+    pub(crate) fn at(self, instant: StdInstant) -> Instant {
         Instant::from_nanos(instant.saturating_duration_since(self.epoch).as_nanos() as u64)
     }
 

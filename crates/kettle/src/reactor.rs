@@ -195,7 +195,7 @@ impl Reactor {
     pub(crate) fn local_turn(&mut self, until: Option<std::time::Instant>) -> io::Result<()> {
         let mailbox = Arc::clone(&self.mailbox);
         let outer = CURRENT.replace(Some(mailbox));
-        let until = until.map(|until| self.clock.from_std(until));
+        let until = until.map(|until| self.clock.at(until));
         let turned = self.turn(until);
         CURRENT.set(outer);
         turned
@@ -252,18 +252,18 @@ impl Reactor {
         if let OpKind::Accept = completion.kind {
             return self.accepted(completion.outcome);
         }
-        match self.slots.get_mut(key.slot as usize) {
+        let pump = match self.slots.get_mut(key.slot as usize) {
             Some(Slot::Connection(connection)) if connection.key == key => {
-                if connection.complete(self.now, completion) {
-                    self.ready(key.slot);
-                }
+                connection.complete(self.now, completion)
             }
             Some(Slot::Connecting(connecting)) if connecting.key == key => {
-                if let OpKind::Connect = completion.kind {
-                    self.connect_done(key.slot, completion.outcome);
-                }
+                self.connect_done(key.slot, completion.outcome);
+                false
             }
-            _ => {}
+            _ => false,
+        };
+        if pump {
+            self.ready(key.slot);
         }
     }
 

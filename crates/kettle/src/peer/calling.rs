@@ -62,7 +62,7 @@ pub(crate) struct News {
     /// The connection is over, and why.
     pub(crate) failure: Option<Failure>,
     /// Calls to be made on another connection: the server did not look at them.
-    pub(crate) again: Vec<Box<CallRequest>>,
+    pub(crate) again: Waiting,
 }
 
 /// Why a connection is over.

@@ -128,11 +128,10 @@ impl Reactor {
         };
         let news = calling.take_news();
         let over = news.draining || news.failure.is_some();
-        let moved = if over {
-            calling.take_waiting()
-        } else {
-            Waiting::default()
-        };
+        let mut again = news.again;
+        if over {
+            again.append(calling.take_waiting());
+        }
         let Some(link) = self.clients.links.get_mut(&id) else {
             // The channel is gone, and with it everybody who waits.
             return;
@@ -154,12 +153,7 @@ impl Reactor {
                 .for_each(|promise| promise.answer(Err(status.clone())));
         }
         let config = Arc::clone(&link.config);
-        let mut moved = moved;
-        for request in news
-            .again
-            .into_iter()
-            .chain(std::iter::from_fn(|| moved.pop()))
-        {
+        while let Some(request) = again.pop() {
             self.client_call(Arc::clone(&config), request);
         }
     }

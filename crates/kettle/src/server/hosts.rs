@@ -19,7 +19,7 @@ pub(super) fn start(builder: ServerBuilder, address: SocketAddr) -> Result<Serve
         .map_err(|error| Error::new(Kind::Io, "the socket has no address").with_source(error))?;
     let own_driver = builder.open_driver.is_some();
     match builder.model {
-        Model::Threads if !own_driver => start_threads(builder, first, local),
+        Model::Threads if !own_driver => start_threads(&builder, first, local),
         _ if builder.reuse_port && 1 < builder.loops => {
             drop(first);
             let listeners: Result<Vec<_>, _> = (0..builder.loops)
@@ -125,7 +125,7 @@ impl Start {
 
 /// A thread that accepts, and one more for each connection.
 fn start_threads(
-    builder: ServerBuilder,
+    builder: &ServerBuilder,
     listener: OwnedFd,
     local: SocketAddr,
 ) -> Result<ServerHandle, Error> {
