@@ -6,3 +6,4 @@
 
 pub mod driver_suite;
 pub mod fake;
+pub mod trial;
