@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct ServerHandle {
     local: SocketAddr,
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     signals: Mutex<Option<Handle>>,
 }
 
@@ -46,7 +46,7 @@ impl ServerHandle {
         Self {
             local,
             shared,
-            threads,
+            threads: Mutex::new(threads),
             signals: Mutex::new(None),
         }
     }
@@ -67,12 +67,34 @@ impl ServerHandle {
         self.shared.stop(Duration::ZERO);
     }
 
-    /// Blocks until the server has stopped.
+    /// Blocks until the server has stopped, whoever stops it. Several threads may wait.
     ///
     /// # Errors
     /// When a thread of the server panicked, which is a defect of kettle: handlers' panics are caught.
-    pub fn wait(mut self) -> Result<(), Error> {
-        self.join()
+    pub fn wait(&self) -> Result<(), Error> {
+        let mut panicked = false;
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            panicked |= thread.join().is_err();
+        }
+        if let Some(threads) = &self.shared.threads {
+            threads.wait();
+        }
+        if let Some(signals) = self
+            .signals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            signals.close();
+        }
+        match panicked {
+            true => Err(Error::new(
+                Kind::Io,
+                "a thread of the server panicked; the log says why",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// As [`ServerHandle::wait`], for async code. Dropping the future stops the server at once.
@@ -100,8 +122,12 @@ impl ServerHandle {
         self.shared.stats()
     }
 
-    /// Lets SIGINT and SIGTERM stop the server: the first gracefully, the second at once.
-    pub(super) fn stop_on_signals(&self) -> Result<(), Error> {
+    /// Lets SIGINT and SIGTERM stop the server from now on: the first gracefully, the second at once.
+    /// [`crate::ServerBuilder::serve`] does this by itself.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptor or thread to watch the signals with.
+    pub fn stop_on_signals(&self) -> Result<(), Error> {
         let failed = |error| Error::new(Kind::Io, "cannot take signals").with_source(error);
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
         let handle = signals.handle();
@@ -123,39 +149,15 @@ impl ServerHandle {
         *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         Ok(())
     }
-
-    fn join(&mut self) -> Result<(), Error> {
-        let mut panicked = false;
-        for thread in self.threads.drain(..) {
-            panicked |= thread.join().is_err();
-        }
-        if let Some(threads) = &self.shared.threads {
-            threads.wait();
-        }
-        if let Some(signals) = self
-            .signals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            signals.close();
-        }
-        match panicked {
-            true => Err(Error::new(
-                Kind::Io,
-                "a thread of the server panicked; the log says why",
-            )),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
+        let threads = self.threads.get_mut();
+        if !threads.unwrap_or_else(PoisonError::into_inner).is_empty() {
             self.stop_now();
             // The log has said what went wrong, should anything have.
-            let _ = self.join();
+            let _ = self.wait();
         }
     }
 }
