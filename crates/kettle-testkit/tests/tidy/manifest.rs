@@ -14,7 +14,17 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("kettle", &["kettle-buf", "kettle-proto", "kettle-io"]),
     ("kettle-build", &["kettle-buf", "kettle-proto"]),
     ("kettle-cli", &["kettle", "kettle-build"]),
-    ("kettle-testkit", &["kettle-buf", "kettle-proto", "kettle-io"]),
+    // Test tools: they serve every crate below the command.
+    (
+        "kettle-testkit",
+        &[
+            "kettle-buf",
+            "kettle-proto",
+            "kettle-io",
+            "kettle",
+            "kettle-build",
+        ],
+    ),
 ];
 
 /// Dependencies on a crate that does not lie below. Tests may reach anywhere, so `dev-dependencies`
@@ -45,7 +55,10 @@ pub fn reasons(file: &File) -> Vec<String> {
             inside = is_dependencies(code);
         } else if open == 0 && inside && needs_reason(code) && !comment && !above {
             let (path, number) = (&file.path, index + 1);
-            breaches.push(format!("{path}:{number}: no reason beside `{}`", code.trim()));
+            breaches.push(format!(
+                "{path}:{number}: no reason beside `{}`",
+                code.trim()
+            ));
         }
         open += depth(code);
         above = comment && code.trim().is_empty();

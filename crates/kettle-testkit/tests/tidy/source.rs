@@ -33,7 +33,10 @@ pub fn forbids_unsafe(file: &File) -> Vec<String> {
     if !is_root || file.path.starts_with(UNSAFE_CRATE) || head_forbids_unsafe(tokens(file)) {
         return Vec::new();
     }
-    vec![format!("{}: no `#![forbid(unsafe_code)]` at its head", file.path)]
+    vec![format!(
+        "{}: no `#![forbid(unsafe_code)]` at its head",
+        file.path
+    )]
 }
 
 /// `unsafe` outside its crate, in tests and macros too.
@@ -49,7 +52,10 @@ pub fn unsafe_code(file: &File) -> Vec<String> {
 /// The name of a crate that this one may not know.
 pub fn siblings(file: &File) -> Vec<String> {
     let mut breaches = Vec::new();
-    for (_, name) in SIBLINGS.iter().filter(|(dir, _)| file.path.starts_with(dir)) {
+    for (_, name) in SIBLINGS
+        .iter()
+        .filter(|(dir, _)| file.path.starts_with(dir))
+    {
         for line in lines_of(tokens(file), name) {
             breaches.push(format!("{}:{line}: names its sibling `{name}`", file.path));
         }
@@ -78,7 +84,9 @@ pub fn stale_exceptions(files: &[File]) -> Vec<String> {
     };
     let exceptions = LONG_FUNCTIONS.iter();
     let stale = exceptions.filter(|(path, name, _)| !needed(path, name));
-    stale.map(|(path, name, _)| format!("{path}: `{name}` needs no exception")).collect()
+    stale
+        .map(|(path, name, _)| format!("{path}: `{name}` needs no exception"))
+        .collect()
 }
 
 /// A file over the limit; tests, comments and empty lines do not count.
@@ -96,7 +104,10 @@ pub fn long_file(file: &File) -> Vec<String> {
     if count <= FILE_LINES_MAX {
         return Vec::new();
     }
-    vec![format!("{}: {count} lines of code, over {FILE_LINES_MAX}", file.path)]
+    vec![format!(
+        "{}: {count} lines of code, over {FILE_LINES_MAX}",
+        file.path
+    )]
 }
 
 struct Function {
@@ -180,7 +191,11 @@ fn body(trees: &[TokenTree]) -> Option<&Group> {
 fn head_forbids_unsafe(tokens: TokenStream) -> bool {
     let trees: Vec<TokenTree> = tokens.into_iter().collect();
     let mut attributes = trees.chunks(3).map_while(|chunk| match chunk {
-        [TokenTree::Punct(hash), TokenTree::Punct(bang), TokenTree::Group(group)] => {
+        [
+            TokenTree::Punct(hash),
+            TokenTree::Punct(bang),
+            TokenTree::Group(group),
+        ] => {
             let is_inner = hash.as_char() == '#' && bang.as_char() == '!';
             is_inner.then(|| group.stream())
         }
@@ -243,7 +258,10 @@ mod tests {
         for text in ["", late, weaker, comment] {
             assert_eq!(forbids_unsafe(&lib(text)).len(), 1, "{text}");
         }
-        for path in ["crates/kettle-cli/src/main.rs", "crates/kettle-cli/src/bin/one.rs"] {
+        for path in [
+            "crates/kettle-cli/src/main.rs",
+            "crates/kettle-cli/src/bin/one.rs",
+        ] {
             assert_eq!(forbids_unsafe(&file(path, "")).len(), 1, "{path}");
         }
         for path in ["crates/kettle-io/src/lib.rs", "crates/kettle/src/peer.rs"] {
@@ -255,8 +273,14 @@ mod tests {
     fn unsafe_outside_its_crate_is_a_breach() {
         let text = "fn f() {\n    m! { unsafe { g() } }\n}\n";
         let breaches = unsafe_code(&lib(text));
-        assert!(breaches[0].starts_with("crates/kettle/src/lib.rs:2:"), "{breaches:?}");
-        assert_eq!(unsafe_code(&file("crates/kettle-io/src/sys.rs", text)), [""; 0]);
+        assert!(
+            breaches[0].starts_with("crates/kettle/src/lib.rs:2:"),
+            "{breaches:?}"
+        );
+        assert_eq!(
+            unsafe_code(&file("crates/kettle-io/src/sys.rs", text)),
+            [""; 0]
+        );
         let innocent = "#![forbid(unsafe_code)]\n// unsafe\nconst S: &str = \"unsafe\";\n";
         assert_eq!(unsafe_code(&lib(innocent)), [""; 0]);
     }
@@ -264,10 +288,16 @@ mod tests {
     #[test]
     fn naming_a_sibling_is_a_breach() {
         let text = "use kettle_io::Driver;\n";
-        assert_eq!(siblings(&file("crates/kettle-proto/tests/it/main.rs", text)).len(), 1);
+        assert_eq!(
+            siblings(&file("crates/kettle-proto/tests/it/main.rs", text)).len(),
+            1
+        );
         assert_eq!(siblings(&lib(text)), [""; 0]);
         let back = "fn f(_: kettle_proto::Event) {}\n";
-        assert_eq!(siblings(&file("crates/kettle-io/src/ready.rs", back)).len(), 1);
+        assert_eq!(
+            siblings(&file("crates/kettle-io/src/ready.rs", back)).len(),
+            1
+        );
     }
 
     /// A function of so many lines, with its signature and closing brace.
@@ -282,7 +312,12 @@ mod tests {
         let breaches = long_functions(&lib(&function(71)));
         let want = "crates/kettle/src/lib.rs:1: `walk` has 71 lines, over 70";
         assert_eq!(breaches, [want]);
-        for around in ["impl A", "macro_rules! m", "#[cfg(test)]\nmod tests", "trait T"] {
+        for around in [
+            "impl A",
+            "macro_rules! m",
+            "#[cfg(test)]\nmod tests",
+            "trait T",
+        ] {
             let text = format!("{around} {{\nfn short();\n{}}}\n", function(71));
             assert_eq!(long_functions(&lib(&text)).len(), 1, "{around}");
         }

@@ -98,7 +98,11 @@ mod tests {
     #[test]
     fn the_tree_holds_manifests_sources_and_documents() {
         let tree = Tree::read();
-        for path in ["Cargo.toml", "crates/kettle-buf/src/chain.rs", "docs/benchmarking.md"] {
+        for path in [
+            "Cargo.toml",
+            "crates/kettle-buf/src/chain.rs",
+            "docs/benchmarking.md",
+        ] {
             assert!(!tree.text(path).is_empty(), "{path}");
         }
         assert!(tree.files.iter().all(|file| !file.path.contains("target/")));
