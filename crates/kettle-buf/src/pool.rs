@@ -298,3 +298,15 @@ impl Drop for Charge {
         self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_blocks_are_looked_over() {
+        let mut pool = Pool::new(PoolConfig::default());
+        pool.room();
+        assert_eq!((pool.blocks, pool.full.len()), (1, 0));
+    }
+}

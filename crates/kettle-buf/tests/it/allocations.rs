@@ -62,6 +62,18 @@ fn a_chain_of_one_segment_does_not_allocate() {
 }
 
 #[test]
+fn a_whole_chain_is_taken_as_it_is() {
+    let mut chain = Chain::new();
+    (0..3).for_each(|seed| chain.append(pattern(100, seed).into()));
+    let moved = measure(|| {
+        let mut empty = Chain::new();
+        empty.append_chain(chain.cut(300));
+        chain = empty;
+    });
+    assert_eq!((moved.count_total, chain.segment_count()), (0, 3));
+}
+
+#[test]
 fn a_payload_of_small_pieces_is_one_allocation() {
     let segment = Segment::from(pattern(100, 1));
     let built = measure(|| {

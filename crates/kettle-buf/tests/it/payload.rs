@@ -275,6 +275,21 @@ fn memory_does_not_pass_a_region() {
 }
 
 #[test]
+fn a_cut_between_pieces_leaves_no_empty_piece() {
+    let large = || Segment::from(pattern(LINK_BYTES_MIN, 1));
+    for front in [
+        Payload::from(FileRegion::new(Arc::clone(&FILE), 5, 2)),
+        large().into(),
+    ] {
+        let n = front.len();
+        let mut payload = front;
+        payload.put_slice(b"behind");
+        assert_eq!(payload.cut(n).into_pieces().count(), 1);
+        assert_eq!(payload.as_slice(), Some(&b"behind"[..]));
+    }
+}
+
+#[test]
 #[should_panic(expected = "cut(4) of a payload of 3 bytes")]
 fn cut_beyond_the_end() {
     let _ = Payload::from(Segment::from("tea")).cut(4);
