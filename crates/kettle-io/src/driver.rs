@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// An I/O model: operations in, completions out. Used by one thread at a time.
 ///
+/// Dropping a driver closes its sockets without any completion. An operation on a socket that is not
+/// attached, or a second one of a kind that is in flight, is a mistake of the caller; the former panics.
+///
 /// # Promises
 /// Every model keeps these; the driver suite tests them by number.
 ///
@@ -22,18 +25,21 @@ use std::time::Duration;
 ///    [`crate::Outcome::Released`] follows; the next Send may start after `Sent`.
 /// 5. The end of the peer's stream is an empty Received, which is last. Sending is still possible.
 /// 6. A send to a peer that is gone fails with an error; it raises no signal.
-/// 7. Completions produced inside `submit`, `cancel` or `detach` are delivered by the next
-///    [`Driver::wait`], which then does not sleep.
+/// 7. Completions produced inside `submit`, `cancel` or `detach` make the next [`Driver::wait`]
+///    return without sleeping.
 /// 8. [`Waker::wake`] from any thread ends the current wait or else the next one (on the blocking
 ///    models only when it is `wakeable`); many wakes before a wait end one wait.
-///    [`Waker::interrupt`] ends every wait.
+///    [`Waker::interrupt`] does so whatever the patience; it is for stopping.
 /// 9. `wait` returns without completions when the time-out has passed, not before, and soon after.
 /// 10. The buffer of a receive is taken when bytes are there: an idle connection pins none (but for
-///     the 8 KiB of a blocking model's thread).
+///     the 8 KiB of a blocking model's thread, [`crate::model::BLOCK_BYTES_MAX`]).
 /// 11. Other connections are served while one floods: a wait receives at most one buffer per
 ///     connection.
 /// 12. After `detach` the descriptor is closed, and nothing is delivered for its token but the last
 ///     completions of what was in flight.
+///
+/// A *blocking* model keeps 1 and 11 for the one stream that it serves at a time: while a stream is
+/// attached, Accept rests and other connections wait in the backlog.
 pub trait Driver: Send {
     /// Takes a socket over. Its completions will carry `token`.
     ///

@@ -54,7 +54,7 @@ pub enum Op {
 }
 
 /// Which of a socket's operations is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpKind {
     /// [`Op::Accept`].
     Accept,

@@ -32,7 +32,10 @@ struct Counters {
 
 /// A task of this behaviour, with nothing else set.
 pub fn task(behaviour: Behaviour) -> Task {
-    Task { behaviour: behaviour.into(), ..Task::default() }
+    Task {
+        behaviour: behaviour.into(),
+        ..Task::default()
+    }
 }
 
 impl TrialService {
@@ -102,13 +105,19 @@ async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
         Behaviour::Deadline => {
             let left = request.deadline().map(|deadline| deadline - Instant::now());
             let number = left.map_or(u64::MAX, |left| left.as_millis() as u64);
-            Ok(Response::new(Outcome { number, ..Outcome::default() }))
+            Ok(Response::new(Outcome {
+                number,
+                ..Outcome::default()
+            }))
         }
         Behaviour::CallBack => {
             let url = String::from_utf8_lossy(&request.get_ref().payload).into_owned();
             let channel = Channel::builder(url).connect_lazy()?;
             let client = trial_client::TrialClient::new(channel);
-            let echo = Task { payload: "from inside".into(), ..task(Behaviour::Echo) };
+            let echo = Task {
+                payload: "from inside".into(),
+                ..task(Behaviour::Echo)
+            };
             client.run(echo).await
         }
     }
@@ -117,8 +126,11 @@ async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
 /// The status that [`Behaviour::Fail`] asks for.
 fn failure(request: &Request<Task>) -> Status {
     let task = request.get_ref();
-    let mut status = Status::new(Code::from_u32(task.number as u32), "told to fail, ünd so it does")
-        .with_details(kettle_buf::Segment::from(task.payload.clone()));
+    let mut status = Status::new(
+        Code::from_u32(task.number as u32),
+        "told to fail, ünd so it does",
+    )
+    .with_details(kettle_buf::Segment::from(task.payload.clone()));
     let trailer = status.metadata_mut().append("trailing", "metadata");
     trailer.expect("the key is valid");
     status
@@ -134,7 +146,10 @@ impl Started {
     fn new(counters: &Arc<Counters>) -> Self {
         counters.started.fetch_add(1, Ordering::SeqCst);
         counters.waiting.fetch_add(1, Ordering::SeqCst);
-        Self { counters: Arc::clone(counters), done: false }
+        Self {
+            counters: Arc::clone(counters),
+            done: false,
+        }
     }
 
     fn done(mut self) {

@@ -1,3 +1,3 @@
 //! Tests of the I/O models through their public interface.
 
-mod smoke;
+mod suite;

@@ -1,0 +1,43 @@
+//! The driver suite on every model, and on the fake driver with several seeds.
+
+use kettle_io::{Driver, DriverConfig, Model, open};
+use kettle_testkit::driver_suite::Subject;
+use kettle_testkit::driver_tests;
+use kettle_testkit::fake::FakeDriver;
+use std::io;
+use std::time::Duration;
+
+driver_tests!(
+    blocking,
+    Subject::blocking(|config| open(Model::Blocking, config))
+);
+driver_tests!(
+    threads,
+    Subject::blocking(|config| open(Model::Threads, config))
+);
+driver_tests!(scan, Subject::scanning(|config| open(Model::Scan, config)));
+driver_tests!(scan_with_nap, Subject::scanning(open_napping));
+driver_tests!(
+    select,
+    Subject::waiting(|config| open(Model::Select, config))
+);
+driver_tests!(poll, Subject::waiting(|config| open(Model::Poll, config)));
+driver_tests!(epoll, Subject::waiting(|config| open(Model::Epoll, config)));
+driver_tests!(
+    epoll_edge,
+    Subject::waiting(|config| open(Model::EpollEdge, config))
+);
+driver_tests!(fake_1, Subject::fake(|config| FakeDriver::open(config, 1)));
+driver_tests!(fake_2, Subject::fake(|config| FakeDriver::open(config, 2)));
+driver_tests!(fake_3, Subject::fake(|config| FakeDriver::open(config, 3)));
+
+fn open_napping(config: &DriverConfig) -> io::Result<Box<dyn Driver>> {
+    let scan_nap = Some(Duration::from_micros(50));
+    open(
+        Model::Scan,
+        &DriverConfig {
+            scan_nap,
+            ..*config
+        },
+    )
+}
