@@ -24,8 +24,7 @@ impl Extensions {
 
     /// The value of a type.
     pub fn get<T: Any>(&self) -> Option<&T> {
-        self.values.get(&TypeId::of::<T>())?
-            .downcast_ref()
+        self.values.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
     /// The value of a type, to change it.

@@ -39,13 +39,11 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Whether the reader is too slow: set at the high mark, cleared at the low one. `behind` are
-    /// bytes that wait in the machine.
-    pub(crate) fn is_full(&mut self, behind: u64) -> bool {
-        let bytes = self.len().saturating_add(behind);
+    /// Whether the reader is too slow: set at the high mark, cleared at the low one.
+    pub(crate) fn is_full(&mut self) -> bool {
         self.full = match self.full {
-            true => LOW_BYTES < bytes,
-            false => HIGH_BYTES <= bytes,
+            true => LOW_BYTES < self.len(),
+            false => HIGH_BYTES <= self.len(),
         };
         self.full
     }
@@ -106,16 +104,17 @@ mod tests {
     fn full_from_the_high_mark_down_to_the_low_one() {
         let mut outbox = Outbox::default();
         outbox.push(payload(HIGH_BYTES as usize - 1));
-        assert!(!outbox.is_full(0));
-        assert!(outbox.is_full(1));
+        assert!(!outbox.is_full());
+        outbox.push(payload(1));
+        assert!(outbox.is_full());
         let mut rest = outbox.take().unwrap();
-        rest.advance(HIGH_BYTES - LOW_BYTES - 2);
+        rest.advance(HIGH_BYTES - LOW_BYTES - 1);
         outbox.sent(rest);
         assert_eq!(outbox.len(), LOW_BYTES + 1);
-        assert!(outbox.is_full(0), "still above the low mark");
+        assert!(outbox.is_full(), "still above the low mark");
         let mut rest = outbox.take().unwrap();
         rest.advance(1);
         outbox.sent(rest);
-        assert!(!outbox.is_full(0));
+        assert!(!outbox.is_full());
     }
 }

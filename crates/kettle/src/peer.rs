@@ -13,7 +13,7 @@ pub(crate) use waiting::Waiting;
 
 use crate::clock::Clock;
 use crate::mailbox::{PeerKey, SpareAlarm};
-use crate::outbox::Outbox;
+use crate::outbox::{HIGH_BYTES, Outbox};
 use crate::stats::LoopStats;
 use kettle_buf::{Payload, Segment};
 use kettle_proto::detect::{self, Detected};
@@ -271,12 +271,13 @@ impl Peer {
 
     /// What the host should do next.
     pub(crate) fn wants(&mut self) -> Wants {
-        let (behind, expect) = match &self.machine {
-            Speech::Machine(machine) => (machine.pending_bytes(), machine.expect()),
-            Speech::Detecting { .. } => (0, 0),
+        let expect = match &self.machine {
+            Speech::Machine(machine) => machine.expect(),
+            Speech::Detecting { .. } => 0,
         };
-        // A client goes on reading: two ends that both stop would wait for each other for ever.
-        let full = matches!(self.calls, Calls::Serving(_)) && self.outbox.is_full(behind);
+        // What waits in the machine may wait for credit, which has to be read. And a client goes on
+        // reading: two ends that both stop would wait for each other for ever.
+        let full = matches!(self.calls, Calls::Serving(_)) && self.outbox.is_full();
         Wants {
             receive: !self.ended && (self.phase != Phase::Open || !full),
             expect: if self.phase == Phase::Open { expect } else { 0 },
@@ -388,8 +389,8 @@ fn pump_server(
     outbox: &mut Outbox,
 ) -> More {
     for _ in 0..EVENTS_MAX {
-        if outbox.is_full(machine.pending_bytes()) {
-            // The next finished send pumps again.
+        if outbox.is_full() || HIGH_BYTES <= machine.pending_bytes() {
+            // The next finished send, or the credit that is missing, pumps again.
             return More::Nothing;
         }
         match machine.poll_event() {

@@ -4,12 +4,12 @@
 //! first who does, has to end the sleep. While the loop is awake a push costs no system call: the
 //! loop looks into the queue in its next turn anyway.
 
-#[cfg(loom)]
+#[cfg(kettle_loom)]
 use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
 };
-#[cfg(not(loom))]
+#[cfg(not(kettle_loom))]
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -85,19 +85,19 @@ impl<T> WakeQueue<T> {
         std::mem::take(&mut items.waiting)
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(kettle_loom))]
     fn lock(&self) -> MutexGuard<'_, Items<T>> {
         // Nothing panics under this lock, so a poisoned one is as good as new.
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[cfg(loom)]
+    #[cfg(kettle_loom)]
     fn lock(&self) -> MutexGuard<'_, Items<T>> {
         self.items.lock().unwrap()
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, kettle_loom))]
 mod loom_tests {
     use super::*;
     use loom::sync::Arc;
@@ -178,7 +178,7 @@ mod loom_tests {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(kettle_loom)))]
 mod tests {
     use super::*;
 

@@ -7,6 +7,7 @@ use crate::pending::Promise;
 use crate::{Metadata, Status};
 use kettle_buf::{Chain, Segment};
 use kettle_proto::{CallId, Event, Head, Instant, Machine, OpenError, ProtocolError};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How often a call that the server did not look at is tried again on another connection.
@@ -38,15 +39,14 @@ pub(crate) struct CallRequest {
 /// The open calls of one connection, and those that wait for a place on it.
 #[derive(Debug, Default)]
 pub(crate) struct Calling {
-    /// By the call's slot.
-    calls: Vec<Option<Open>>,
+    /// By stream: a slot may have its next call before the end of the last one was read.
+    calls: HashMap<u32, Open>,
     waiting: Waiting,
     news: News,
 }
 
 #[derive(Debug)]
 struct Open {
-    stream: u32,
     request: Box<CallRequest>,
     headers: Metadata,
     message: Option<Chain>,
@@ -159,17 +159,12 @@ impl Calling {
         if !request.promise.leave_note((turn.key, call)) {
             return machine.reset(call, &Status::cancelled("the caller dropped the call"));
         }
-        let slot = call.slot as usize;
-        if self.calls.len() <= slot {
-            self.calls.resize_with(slot + 1, || None);
-        }
-        let headers = Metadata::new();
-        self.calls[slot] = Some(Open {
-            stream: call.stream,
+        let open = Open {
             request,
-            headers,
+            headers: Metadata::new(),
             message: None,
-        });
+        };
+        self.calls.insert(call.stream, open);
     }
 
     fn message(&mut self, machine: &mut dyn Machine, call: CallId, message: Chain) {
@@ -226,12 +221,10 @@ impl Calling {
     }
 
     fn get_mut(&mut self, call: CallId) -> Option<&mut Open> {
-        let open = self.calls.get_mut(call.slot as usize)?.as_mut()?;
-        (open.stream == call.stream).then_some(open)
+        self.calls.get_mut(&call.stream)
     }
 
     fn take(&mut self, call: CallId) -> Option<Open> {
-        self.get_mut(call)?;
-        self.calls[call.slot as usize].take()
+        self.calls.remove(&call.stream)
     }
 }
