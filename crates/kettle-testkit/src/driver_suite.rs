@@ -33,10 +33,13 @@ macro_rules! driver_tests {
                 p2_every_operation_ends_once_after_cancel
                 p2_every_operation_ends_once_after_detach
                 p3_cancel_and_receive_again_loses_nothing
+                p3_bytes_between_two_receives_are_not_lost
                 p4_send_waits_for_a_slow_reader
                 p4_send_mixes_memory_and_files
                 p4_a_file_that_ends_early_fails
                 p4_receiving_goes_on_while_a_send_waits
+                p4_room_between_two_sends_is_seen
+                p5_the_end_is_seen_behind_any_amount
                 p5_end_of_stream_is_an_empty_receive
                 p6_send_to_a_gone_peer_fails
                 p7_completions_of_submit_and_cancel_end_the_next_wait

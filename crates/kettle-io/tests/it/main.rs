@@ -1,3 +1,4 @@
 //! Tests of the I/O models through their public interface.
 
+mod costs;
 mod suite;

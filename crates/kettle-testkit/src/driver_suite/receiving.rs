@@ -38,6 +38,57 @@ pub fn p3_cancel_and_receive_again_loses_nothing(subject: &Subject) {
     writer.join().unwrap().unwrap();
 }
 
+/// What comes, and what ends, while no Receive stands is delivered to the next one.
+pub fn p3_bytes_between_two_receives_are_not_lost(subject: &Subject) {
+    let mut rig = Rig::new(subject);
+    let (socket, token, mut far) = rig.receiving();
+    for round in 0..20 {
+        far.write_all(b"heard").unwrap();
+        assert_eq!(rig.receive(token, 5), b"heard");
+        rig.driver.cancel(socket, OpKind::Receive);
+        rig.until_last(token, OpKind::Receive);
+        far.write_all(b"waiting").unwrap();
+        if round % 2 == 0 {
+            // The driver is told of the bytes now, when nobody wants them.
+            assert!(rig.wait(Some(Duration::from_millis(2))).is_empty());
+            rig.assert_rests(subject);
+        }
+        rig.submit(Op::Receive { socket });
+        assert_eq!(rig.receive(token, 7), b"waiting");
+    }
+    rig.driver.cancel(socket, OpKind::Receive);
+    rig.until_last(token, OpKind::Receive);
+    drop(far);
+    assert!(rig.wait(Some(Duration::from_millis(2))).is_empty());
+    rig.submit(Op::Receive { socket });
+    assert!(is_end(
+        rig.until_last(token, OpKind::Receive).last().unwrap()
+    ));
+}
+
+/// The end is seen when it comes together with bytes, also such that fill receives exactly.
+pub fn p5_the_end_is_seen_behind_any_amount(subject: &Subject) {
+    let block = match subject.kind {
+        Kind::Blocking => kettle_io::model::BLOCK_BYTES_MAX,
+        _ => 64 * 1024,
+    };
+    let mut rig = Rig::new(subject);
+    for count in [1, block - 1, block, block + 1, 2 * block, 3 * block + 17] {
+        let (socket, token, mut far) = rig.stream();
+        let sent = pattern(count);
+        far.write_all(&sent).unwrap();
+        far.shutdown(Shutdown::Write).unwrap();
+        rig.submit(Op::Receive { socket });
+        let done = rig.until_last(token, OpKind::Receive);
+        assert!(
+            received(token, &done) == sent,
+            "{count} bytes were not delivered whole"
+        );
+        assert!(is_end(done.last().unwrap()));
+        rig.detach(socket);
+    }
+}
+
 /// The end of the stream comes after its bytes, once, and leaves the way back open.
 pub fn p5_end_of_stream_is_an_empty_receive(subject: &Subject) {
     let mut rig = Rig::new(subject);

@@ -21,7 +21,7 @@ pub fn p4_send_waits_for_a_slow_reader(subject: &Subject) {
     let sends = rig.send_all(socket, Segment::from(bytes.clone()).into());
     assert!(1 < sends, "8 MiB fit into the socket at once");
     assert!(
-        reader.join().unwrap() == bytes,
+        reader.join().unwrap().1 == bytes,
         "bytes were lost, repeated or exchanged"
     );
     assert_eq!(rig.driver.stats().sent_bytes, bytes.len() as u64);
@@ -48,7 +48,7 @@ pub fn p4_send_mixes_memory_and_files(subject: &Subject) {
     let reader = read_slowly(far, expected.len());
     rig.send_all(socket, payload);
     assert!(
-        reader.join().unwrap() == expected,
+        reader.join().unwrap().1 == expected,
         "bytes were lost, repeated or exchanged"
     );
 }
@@ -95,6 +95,27 @@ pub fn p4_receiving_goes_on_while_a_send_waits(subject: &Subject) {
     assert!(rig.is_in_flight(token, OpKind::Send), "nobody has read");
     drop(writer.join().unwrap().unwrap());
     rig.until_last(token, OpKind::Send);
+}
+
+/// A socket that was full, and was emptied while no Send waited, takes the next one.
+pub fn p4_room_between_two_sends_is_seen(subject: &Subject) {
+    let mut rig = Rig::new(subject);
+    let (socket, token, mut far) = rig.stream();
+    for _ in 0..5 {
+        rig.send(socket, vec![9; 16 << 20]);
+        let done = rig.until_last(token, OpKind::Send);
+        let sent = done.into_iter().find_map(|one| match one.outcome {
+            Outcome::Sent { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        let sent = sent.unwrap();
+        assert!(sent < 16 << 20, "16 MiB fit into the socket at once");
+        let reader = read_slowly(far, sent as usize);
+        // The driver is told of the room while it has no use for it.
+        assert!(rig.wait(Some(Duration::from_millis(100))).is_empty());
+        far = reader.join().unwrap().0;
+        rig.assert_rests(subject);
+    }
 }
 
 /// Sending to a reset connection fails with an error.
@@ -171,7 +192,7 @@ pub fn shutdown_ends_our_side_only(subject: &Subject) {
 }
 
 /// Reads `count` bytes, beginning when the sender's socket is probably full, in small steps.
-fn read_slowly(mut stream: TcpStream, count: usize) -> JoinHandle<Vec<u8>> {
+fn read_slowly(mut stream: TcpStream, count: usize) -> JoinHandle<(TcpStream, Vec<u8>)> {
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     thread::spawn(move || {
         let mut bytes = vec![0; count];
@@ -180,7 +201,7 @@ fn read_slowly(mut stream: TcpStream, count: usize) -> JoinHandle<Vec<u8>> {
             stream.read_exact(part).unwrap();
             thread::yield_now();
         }
-        bytes
+        (stream, bytes)
     })
 }
 

@@ -1,0 +1,122 @@
+//! What a request costs: system calls, counted, and allocations, none.
+
+use kettle_io::{
+    Completion, Driver, DriverConfig, Model, Op, Outcome, Patience, Role, SocketId, SystemCalls,
+    Token, open,
+};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+const PATIENCE: Patience = Patience {
+    timeout: Some(Duration::from_secs(60)),
+    wakeable: false,
+};
+
+/// A driver that echoes on several connections, and the clients' ends.
+struct Echo {
+    driver: Box<dyn Driver>,
+    sockets: Vec<SocketId>,
+    clients: Vec<TcpStream>,
+    done: Vec<Completion>,
+}
+
+impl Echo {
+    fn new(model: Model, connections: usize) -> Self {
+        let mut driver = open(model, &DriverConfig::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut sockets, mut clients) = (Vec::new(), Vec::new());
+        for number in 0..connections {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let (stream, _) = listener.accept().unwrap();
+            let token = Token(number as u64);
+            let socket = driver.attach(stream.into(), Role::Stream, token).unwrap();
+            driver.submit(Op::Receive { socket });
+            sockets.push(socket);
+        }
+        Self {
+            driver,
+            sockets,
+            clients,
+            done: Vec::new(),
+        }
+    }
+
+    /// Every client sends one request, the driver answers all, every client reads its answer.
+    fn round(&mut self) {
+        for client in &mut self.clients {
+            client.write_all(&[1; 100]).unwrap();
+        }
+        let mut answered = 0;
+        while answered < self.clients.len() {
+            self.driver.wait(PATIENCE, &mut self.done).unwrap();
+            for completion in self.done.drain(..) {
+                match completion.outcome {
+                    Outcome::Received(segment) => {
+                        let socket = self.sockets[completion.token.0 as usize];
+                        self.driver.submit(Op::Send {
+                            socket,
+                            payload: segment.into(),
+                        });
+                    }
+                    Outcome::Sent { .. } => answered += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        for client in &mut self.clients {
+            client.read_exact(&mut [0; 100]).unwrap();
+        }
+    }
+
+    /// The system calls of `rounds` rounds, after some for warming up.
+    fn measure(&mut self, rounds: usize) -> SystemCalls {
+        for _ in 0..10 {
+            self.round();
+        }
+        let before = self.driver.stats().system_calls;
+        for _ in 0..rounds {
+            self.round();
+        }
+        self.driver.stats().system_calls - before
+    }
+}
+
+#[test]
+fn a_blocking_request_costs_two_system_calls() {
+    for model in [Model::Blocking, Model::Threads] {
+        let calls = Echo::new(model, 1).measure(100);
+        let expected = SystemCalls {
+            receive: 100,
+            send: 100,
+            ..SystemCalls::default()
+        };
+        assert_eq!(calls, expected, "{model}");
+    }
+}
+
+#[test]
+fn a_multiplexed_request_costs_two_system_calls_and_a_share_of_a_wait() {
+    for model in [Model::Select, Model::Poll, Model::Epoll, Model::EpollEdge] {
+        let calls = Echo::new(model, 64).measure(20);
+        // All requests of a round are there when the wait begins.
+        let requests = 64 * 20;
+        let expected = SystemCalls {
+            receive: requests,
+            send: requests,
+            wait: 20,
+            ..calls
+        };
+        assert_eq!(calls, expected, "{model}");
+        assert_eq!(calls.total(), 2 * requests + 20, "{model}");
+        let calls = Echo::new(model, 1).measure(100);
+        assert_eq!(calls.total(), 300, "{model}: {calls:?}");
+    }
+}
+
+#[test]
+fn a_scanned_request_needs_no_wait() {
+    let calls = Echo::new(Model::Scan, 8).measure(50);
+    assert_eq!((calls.send, calls.wait, calls.control), (400, 0, 0));
+    assert!(400 <= calls.receive);
+}
