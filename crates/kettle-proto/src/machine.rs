@@ -15,7 +15,8 @@ use kettle_buf::{Payload, Segment};
 /// ```
 ///
 /// After every input and every batch of commands: take events until there are none, send what
-/// [`Machine::poll_transmit`] gives for as long as the socket takes it, and arrange for
+/// [`Machine::poll_transmit`] gives for as long as the socket takes it, take the events that followed
+/// from that (a connection that drains is over with its last frame), and arrange for
 /// [`Machine::handle_timeout`] at [`Machine::poll_timeout`].
 ///
 /// Any cut of the same input gives the same events. "Not enough bytes" is not an error. Nothing that

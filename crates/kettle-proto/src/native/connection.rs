@@ -353,15 +353,16 @@ impl Machine for Connection {
         let unfinished = |stream: &Stream| self.client || !stream.remote_ended;
         let lost: Vec<CallId> = self.streams.calls_if(unfinished);
         let error = (halfway || !lost.is_empty()).then_some(ProtocolError::UnexpectedEnd);
+        self.withhold_unsent();
         for call in lost {
-            self.lose(
-                call,
-                Status::unavailable("the peer closed the connection"),
-                false,
-            );
+            let status = Status::unavailable("the peer closed the connection");
+            self.lose_unsent(call, status, false);
         }
         if error.is_some() && self.streams.len() == 0 || self.phase == Phase::Hello {
             self.shut(error, "the peer closed it", None);
+        }
+        for call in self.streams.calls() {
+            self.queue(call);
         }
         self.close_if_done();
     }

@@ -1,17 +1,21 @@
 //! kettle's native protocol: `docs/protocol.md` is its specification.
 //!
 //! ```text
-//!   handle_bytes ─▶ hello.rs, frame.rs, sections.rs ─▶ receive.rs ─▶ events
-//!                                                        │ stream.rs: the open calls
-//!   open, finish … ───────────────────────▶ send.rs ─────┴─▶ output ─▶ poll_transmit
+//!   handle_bytes ─▶ hello.rs, frame.rs, sections.rs ─▶ receive.rs, accept.rs ─▶ events
+//!                                                         │ stream.rs: the open calls
+//!   open, finish … ─────────────────▶ open.rs, send.rs ───┴─▶ output ─▶ poll_transmit
 //! ```
 //!
-//! [`Connection`] is either end of a connection. It starts with `connection.rs`; start reading there.
+//! [`Connection`] is either end of a connection. `connection.rs` has its state, start and end, and is
+//! where to start reading; `credit.rs` has the flow control of both directions.
 
+mod accept;
 mod connection;
+mod credit;
 mod frame;
 mod gather;
 mod hello;
+mod open;
 mod receive;
 mod sections;
 mod send;

@@ -6,11 +6,9 @@ use super::hello::Hello;
 use super::sections::Stop;
 use super::stream::Assembly;
 use crate::limits::EXPECT_BYTES_MIN;
-use crate::{CallId, Code, Event, Instant, Metadata, Method, ProtocolError, Status};
+use crate::{CallId, Code, Event, Instant, Metadata, ProtocolError, Status};
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::sync::Arc;
-use core::time::Duration;
 use kettle_buf::{Chain, Segment};
 
 /// The bytes of a frame behind its decoded head.
@@ -41,7 +39,9 @@ impl Body {
 impl Connection {
     /// Takes received bytes apart. Bytes behind the end of the connection are ignored.
     pub(super) fn receive(&mut self, now: Instant, mut bytes: Segment) {
-        self.active_at = now;
+        if !bytes.is_empty() {
+            self.active_at = now;
+        }
         while !bytes.is_empty() && self.phase != Phase::Closed && !self.peer_ended {
             let step = match self.body {
                 Some(_) => Ok(()),
@@ -141,119 +141,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Server: OPEN came. Its path enters the method table even when the call is refused.
-    fn opened(&mut self, now: Instant, frame: CallFrame) -> Result<(), ProtocolError> {
-        let id = frame.header.stream;
-        if id <= self.last_stream {
-            return Err(violation("streams that are opened do not increase"));
-        }
-        if self.drain_received {
-            return Err(violation("OPEN behind the client's own DRAIN"));
-        }
-        self.last_stream = id;
-        let method = self.method(frame.header.method, frame.path.as_ref())?;
-        self.spend_credit(frame.message_bytes)?;
-        check_first(&frame)?;
-        if self.refuse(&frame) {
-            self.skip(&frame);
-            return Ok(());
-        }
-        let deadline = frame
-            .timeout_nanos
-            .map(|nanos| now + Duration::from_nanos(nanos));
-        let call = self.streams.insert(self.new_stream(id));
-        if let Some(at) = deadline {
-            self.deadlines.push(at, call, &mut self.streams);
-        }
-        let CallFrame {
-            header,
-            metadata,
-            message_bytes,
-            total,
-            ..
-        } = frame;
-        self.events.push_back(Event::Call {
-            call,
-            method,
-            metadata,
-            deadline,
-        });
-        match header.has(flag::MESSAGE) {
-            true => self.begin_message(call, header.flags, message_bytes, total, None),
-            false => {
-                if header.has(flag::END) {
-                    self.ended(call, None);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Looks a method up, or defines it.
-    fn method(&mut self, id: u16, path: Option<&Arc<str>>) -> Result<Method, ProtocolError> {
-        let memo = (id != 0).then_some(id);
-        let path = match (memo, path) {
-            (None, Some(path)) => path,
-            (None, None) => return Err(violation("OPEN with neither method nor PATH")),
-            (Some(_), None) => match self.paths.get(usize::from(id) - 1) {
-                Some(path) => path,
-                None => return Err(violation("OPEN of a method that was not defined")),
-            },
-            (Some(_), Some(path)) => {
-                if usize::from(id) != self.paths.len() + 1 {
-                    return Err(violation("methods are not defined in order"));
-                }
-                if self.ours.methods_max < id.into() {
-                    let (got, max) = (id.into(), self.ours.methods_max.into());
-                    return Err(ProtocolError::Limit {
-                        name: "methods_max",
-                        got,
-                        max,
-                    });
-                }
-                self.paths.push(Arc::clone(path));
-                path
-            }
-        };
-        Ok(Method {
-            path: Arc::clone(path),
-            memo,
-        })
-    }
-
-    /// Answers an OPEN that a limit or a drain forbids. Whether it did.
-    fn refuse(&mut self, frame: &CallFrame) -> bool {
-        let id = frame.header.stream;
-        if self.drain_sent {
-            let status = Status::unavailable("the server takes no new calls on this connection");
-            frame::put_reset(&mut self.out, id, &status, true);
-            return true;
-        }
-        if self.ours.calls_max as usize <= self.streams.len() {
-            let status = exhausted("calls_max", "a call", self.ours.calls_max);
-            frame::put_reset(&mut self.out, id, &status, true);
-            return true;
-        }
-        let size = frame.total.unwrap_or(frame.message_bytes.into());
-        let status = if let Some(size) = frame.metadata_over {
-            let what = format!("metadata of {size} bytes");
-            exhausted("metadata_bytes_max", &what, self.ours.metadata_bytes_max)
-        } else if u64::from(self.ours.message_bytes_max) < size {
-            self.message_over(size)
-        } else {
-            return false;
-        };
-        self.put_data(id, &Metadata::new(), Some(&status), None, true);
-        true
-    }
-
-    fn message_over(&self, size: u64) -> Status {
+    pub(super) fn message_over(&self, size: u64) -> Status {
         let what = format!("a message of {size} bytes");
         exhausted("message_bytes_max", &what, self.ours.message_bytes_max)
     }
 
     /// Skips what follows a head.
-    fn skip(&mut self, frame: &CallFrame) {
+    pub(super) fn skip(&mut self, frame: &CallFrame) {
         // Where other bytes stand before the message, its credit is returned now.
         let pure = frame.metadata_over.is_none();
         if !pure {
@@ -311,7 +205,7 @@ impl Connection {
     }
 
     /// The head of a frame with message bytes came; the bytes follow.
-    fn begin_message(
+    pub(super) fn begin_message(
         &mut self,
         call: CallId,
         flags: u8,
@@ -442,7 +336,7 @@ impl Connection {
     }
 
     /// The peer ended its side of a call, without a message.
-    fn ended(&mut self, call: CallId, status: Option<Status>) {
+    pub(super) fn ended(&mut self, call: CallId, status: Option<Status>) {
         if self.client {
             self.take_stream(call);
             let status = status.unwrap_or_default();
@@ -494,72 +388,14 @@ impl Connection {
         let error = (code != Code::Ok).then_some(ProtocolError::Goodbye { code, message });
         self.shut(error, &text, self.client.then_some(last_stream));
     }
-
-    fn spend_credit(&mut self, bytes: u32) -> Result<(), ProtocolError> {
-        let (got, max) = (u64::from(bytes), self.receive_credit);
-        if max < got {
-            return Err(ProtocolError::Limit {
-                name: "connection_credit_bytes",
-                got,
-                max,
-            });
-        }
-        self.receive_credit -= got;
-        Ok(())
-    }
-
-    /// Connection credit goes back as soon as its bytes belong to no incomplete message: in steps of
-    /// half of it, or at once when little is left.
-    ///
-    /// When all of it lies in incomplete messages, the oldest of them is lent what it lacks: the
-    /// peer finishes that one first. So at most the whole credit and one message are held.
-    pub(super) fn return_connection_credit(&mut self) {
-        let whole = u64::from(self.ours.connection_credit_bytes);
-        let mut bytes = self.owed - self.held;
-        let short = self.receive_credit < whole / 4;
-        if bytes == 0 && self.receive_credit == 0 {
-            let oldest = self.streams.oldest_incomplete();
-            bytes = oldest.map_or(0, |assembly| (assembly.total - assembly.announced) as i64);
-        }
-        if bytes <= 0 || !short && (bytes as u64) < whole / 2 {
-            return;
-        }
-        self.owed -= bytes;
-        self.receive_credit += bytes as u64;
-        frame::put(
-            &mut self.out,
-            frame::CREDIT,
-            0,
-            0,
-            &[&(bytes as u32).to_be_bytes()],
-        );
-    }
-
-    /// The layer above took a message of a call that goes on.
-    pub(super) fn taken(&mut self, call: CallId, bytes: u64) {
-        if let Some(stream) = self.streams.get(call) {
-            stream.owed += bytes as i64;
-            self.return_credit(call);
-        }
-    }
-
-    /// A call's credit goes back in steps of half of it, as long as the peer may send.
-    fn return_credit(&mut self, call: CallId) {
-        let Some(stream) = self.streams.get(call) else {
-            return;
-        };
-        if stream.remote_ended || stream.owed < i64::from(self.ours.call_credit_bytes / 2) {
-            return;
-        }
-        let bytes = core::mem::take(&mut stream.owed);
-        stream.receive_credit += bytes as u64;
-        let bytes = (bytes as u32).to_be_bytes();
-        frame::put(&mut self.out, frame::CREDIT, 0, call.stream, &[&bytes]);
-    }
 }
 
 /// The first frame of a message says how long it is when others follow, and only then.
-fn check_length(more: bool, total: Option<u64>, bytes: u64) -> Result<(), ProtocolError> {
+pub(super) fn check_length(
+    more: bool,
+    total: Option<u64>,
+    bytes: u64,
+) -> Result<(), ProtocolError> {
     match (more, total) {
         (false, None) => Ok(()),
         (true, Some(total)) if bytes <= total => Ok(()),
@@ -567,22 +403,10 @@ fn check_length(more: bool, total: Option<u64>, bytes: u64) -> Result<(), Protoc
     }
 }
 
-fn check_first(frame: &CallFrame) -> Result<(), ProtocolError> {
-    // The LENGTH of a frame whose metadata is skipped is skipped too.
-    match frame.metadata_over {
-        Some(_) => Ok(()),
-        None => check_length(
-            frame.header.has(flag::MORE),
-            frame.total,
-            frame.message_bytes.into(),
-        ),
-    }
-}
-
-fn exhausted(name: &str, what: &str, max: u32) -> Status {
+pub(super) fn exhausted(name: &str, what: &str, max: u32) -> Status {
     Status::resource_exhausted(format!("{what} is over the limit {name} of {max}"))
 }
 
-fn violation(rule: &str) -> ProtocolError {
+pub(super) fn violation(rule: &str) -> ProtocolError {
     ProtocolError::Violation(rule.into())
 }

@@ -1,4 +1,11 @@
 //! Tests of kettle-proto through its public interface.
 
+mod document;
 mod ends;
+mod frames;
+mod limits;
+mod malformed;
+mod simulation;
+mod splits;
+mod time;
 mod unary;

@@ -1,0 +1,129 @@
+//! How a server takes calls, or refuses them.
+
+use super::connection::Connection;
+use super::frame::{self, CallFrame, flag};
+use super::receive::{check_length, exhausted, violation};
+use crate::{Event, Instant, Metadata, Method, ProtocolError, Status};
+use alloc::format;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+impl Connection {
+    /// Server: OPEN came. Its path enters the method table even when the call is refused.
+    pub(super) fn opened(&mut self, now: Instant, frame: CallFrame) -> Result<(), ProtocolError> {
+        let id = frame.header.stream;
+        if id <= self.last_stream {
+            return Err(violation("streams that are opened do not increase"));
+        }
+        if self.drain_received {
+            return Err(violation("OPEN behind the client's own DRAIN"));
+        }
+        self.last_stream = id;
+        let method = self.method(frame.header.method, frame.path.as_ref())?;
+        self.spend_credit(frame.message_bytes)?;
+        check_first(&frame)?;
+        if self.refuse(&frame) {
+            self.skip(&frame);
+            return Ok(());
+        }
+        let deadline = frame
+            .timeout_nanos
+            .map(|nanos| now + Duration::from_nanos(nanos));
+        let call = self.streams.insert(self.new_stream(id));
+        if let Some(at) = deadline {
+            self.deadlines.push(at, call, &mut self.streams);
+        }
+        let CallFrame {
+            header,
+            metadata,
+            message_bytes,
+            total,
+            ..
+        } = frame;
+        self.events.push_back(Event::Call {
+            call,
+            method,
+            metadata,
+            deadline,
+        });
+        match header.has(flag::MESSAGE) {
+            true => self.begin_message(call, header.flags, message_bytes, total, None),
+            false => {
+                if header.has(flag::END) {
+                    self.ended(call, None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks a method up, or defines it.
+    fn method(&mut self, id: u16, path: Option<&Arc<str>>) -> Result<Method, ProtocolError> {
+        let memo = (id != 0).then_some(id);
+        let path = match (memo, path) {
+            (None, Some(path)) => path,
+            (None, None) => return Err(violation("OPEN with neither method nor PATH")),
+            (Some(_), None) => match self.paths.get(usize::from(id) - 1) {
+                Some(path) => path,
+                None => return Err(violation("OPEN of a method that was not defined")),
+            },
+            (Some(_), Some(path)) => {
+                if usize::from(id) != self.paths.len() + 1 {
+                    return Err(violation("methods are not defined in order"));
+                }
+                if self.ours.methods_max < id.into() {
+                    let (got, max) = (id.into(), self.ours.methods_max.into());
+                    return Err(ProtocolError::Limit {
+                        name: "methods_max",
+                        got,
+                        max,
+                    });
+                }
+                self.paths.push(Arc::clone(path));
+                path
+            }
+        };
+        Ok(Method {
+            path: Arc::clone(path),
+            memo,
+        })
+    }
+
+    /// Answers an OPEN that a limit or a drain forbids. Whether it did.
+    fn refuse(&mut self, frame: &CallFrame) -> bool {
+        let id = frame.header.stream;
+        if self.drain_sent {
+            let status = Status::unavailable("the server takes no new calls on this connection");
+            frame::put_reset(&mut self.out, id, &status, true);
+            return true;
+        }
+        if self.ours.calls_max as usize <= self.streams.len() {
+            let status = exhausted("calls_max", "a call", self.ours.calls_max);
+            frame::put_reset(&mut self.out, id, &status, true);
+            return true;
+        }
+        let size = frame.total.unwrap_or(frame.message_bytes.into());
+        let status = if let Some(size) = frame.metadata_over {
+            let what = format!("metadata of {size} bytes");
+            exhausted("metadata_bytes_max", &what, self.ours.metadata_bytes_max)
+        } else if u64::from(self.ours.message_bytes_max) < size {
+            self.message_over(size)
+        } else {
+            return false;
+        };
+        self.put_data(id, &Metadata::new(), Some(&status), None, true);
+        true
+    }
+}
+
+fn check_first(frame: &CallFrame) -> Result<(), ProtocolError> {
+    // The LENGTH of a frame whose metadata is skipped is skipped too.
+    match frame.metadata_over {
+        Some(_) => Ok(()),
+        None => check_length(
+            frame.header.has(flag::MORE),
+            frame.total,
+            frame.message_bytes.into(),
+        ),
+    }
+}

@@ -1,0 +1,209 @@
+//! How a client opens calls.
+
+use super::PATH_BYTES_MAX;
+use super::connection::{Connection, Phase};
+use super::frame::{self, Header, flag};
+use super::sections::{metadata_bytes, put_metadata};
+use super::stream::{Stream, Waiting};
+use crate::{CallId, Head, Instant, Metadata, OpenError, Status};
+use alloc::format;
+use alloc::sync::Arc;
+use kettle_buf::Payload;
+
+impl Connection {
+    /// Client: opens a call. Its OPEN goes into the output at once, because streams are opened in
+    /// order; a message that is long or has no credit follows in DATA frames.
+    pub(super) fn open_call(
+        &mut self,
+        now: Instant,
+        head: &Head<'_>,
+        message: Option<Payload>,
+        end: bool,
+    ) -> Result<CallId, OpenError> {
+        self.check_open(head, message.as_ref().map_or(0, Payload::len))?;
+        let (method, with_path) = self.method_of(head.path)?;
+        let Some(id) = self.last_stream.checked_add(1) else {
+            self.send_drain();
+            return Err(OpenError::Closed);
+        };
+        self.last_stream = id;
+        let deadline = head.timeout.map(|timeout| now + timeout);
+        let opened_at = self.out_taken + self.out.len();
+        let stream = Stream {
+            opened_at,
+            local_ended: end,
+            ..self.new_stream(id)
+        };
+        let call = self.streams.insert(stream);
+        if let Some(at) = deadline {
+            self.deadlines.push(at, call, &mut self.streams);
+        }
+        let header = Header {
+            length: 0,
+            kind: frame::OPEN,
+            flags: 0,
+            method,
+            stream: id,
+        };
+        let path = with_path.then_some(head.path);
+        let timeout = deadline.map(|at| (at - now).as_nanos() as u64);
+        match message {
+            Some(message) if !self.may_send_now(call, message.len()) => {
+                let total = message.len();
+                self.put_open(
+                    header,
+                    path,
+                    timeout,
+                    &head.metadata,
+                    OpenBody::Announced(total),
+                );
+                let started = total != 0;
+                self.wait(
+                    call,
+                    Waiting {
+                        message: Some(message),
+                        total,
+                        started,
+                        end,
+                        status: None,
+                    },
+                );
+            }
+            message => {
+                self.spend_send_credit(call, message.as_ref());
+                let body = OpenBody::Whole(message, end);
+                self.put_open(header, path, timeout, &head.metadata, body);
+            }
+        }
+        Ok(call)
+    }
+
+    fn check_open(&self, head: &Head<'_>, message_bytes: u64) -> Result<(), OpenError> {
+        let over = self.phase == Phase::Closed || self.peer_ended;
+        if over || self.drain_sent || self.drain_received {
+            return Err(OpenError::Closed);
+        }
+        if self.theirs.calls_max as usize <= self.streams.len() {
+            return Err(OpenError::TooManyCalls {
+                max: self.theirs.calls_max,
+            });
+        }
+        if let Some(status) = self.over_message_limit(message_bytes) {
+            return Err(OpenError::Refused(status));
+        }
+        let (got, max) = (
+            metadata_bytes(&head.metadata),
+            self.theirs.sendable_metadata_bytes(),
+        );
+        if max as usize >= got {
+            return Ok(());
+        }
+        let text =
+            format!("metadata of {got} bytes is over the peer's metadata_bytes_max of {max}");
+        Err(OpenError::Refused(match self.phase {
+            Phase::Hello => Status::unavailable(format!("{text}, in force until its hello comes")),
+            _ => Status::resource_exhausted(text),
+        }))
+    }
+
+    /// The method's id, and whether the path must go along: it defines a new id, or there is none.
+    fn method_of(&mut self, path: &str) -> Result<(u16, bool), OpenError> {
+        if let Some(id) = self.methods.get(path) {
+            return Ok((*id, false));
+        }
+        if !is_path(path) {
+            return Err(OpenError::Path(path.into()));
+        }
+        let next = self.methods.len() as u32 + 1;
+        match u16::try_from(next) {
+            Ok(id) if next <= self.theirs.methods_max => {
+                self.methods.insert(Arc::from(path), id);
+                Ok((id, true))
+            }
+            _ => Ok((0, true)),
+        }
+    }
+
+    fn put_open(
+        &mut self,
+        mut header: Header,
+        path: Option<&str>,
+        timeout_nanos: Option<u64>,
+        metadata: &Metadata,
+        body: OpenBody,
+    ) {
+        let (flags, length) = body.flags_and_length();
+        header.flags = flags;
+        let mut length = length;
+        let mut section = |present: bool, flag: u8, bytes: u64| {
+            if present {
+                header.flags |= flag;
+                length += bytes;
+            }
+        };
+        section(
+            path.is_some(),
+            flag::PATH,
+            2 + path.map_or(0, |path| path.len() as u64),
+        );
+        section(timeout_nanos.is_some(), flag::TIMEOUT, 8);
+        section(
+            !metadata.is_empty(),
+            flag::METADATA,
+            4 + metadata_bytes(metadata) as u64,
+        );
+        header.length = length as u32;
+        let out = &mut self.out;
+        out.put_slice(&header.encode());
+        if let Some(path) = path {
+            out.put_slice(&(path.len() as u16).to_be_bytes());
+            out.put_slice(path.as_bytes());
+        }
+        if let Some(nanos) = timeout_nanos {
+            out.put_slice(&nanos.to_be_bytes());
+        }
+        if !metadata.is_empty() {
+            put_metadata(out, metadata);
+        }
+        match body {
+            OpenBody::Announced(total) if total != 0 => out.put_slice(&total.to_be_bytes()),
+            OpenBody::Whole(Some(message), _) => out.append_payload(message),
+            _ => {}
+        }
+    }
+}
+
+/// What an OPEN carries besides its head.
+enum OpenBody {
+    /// The whole message or none, and whether the call's request ends with it.
+    Whole(Option<Payload>, bool),
+    /// The length of a message that follows in DATA frames.
+    Announced(u64),
+}
+
+impl OpenBody {
+    /// Flags, and the length of the LENGTH section and the message.
+    fn flags_and_length(&self) -> (u8, u64) {
+        match self {
+            Self::Announced(0) => (0, 0),
+            Self::Announced(_) => (flag::MESSAGE | flag::LENGTH | flag::MORE, 8),
+            Self::Whole(message, end) => {
+                let end = if *end { flag::END } else { 0 };
+                match message {
+                    Some(message) => (flag::MESSAGE | end, message.len()),
+                    None => (end, 0),
+                }
+            }
+        }
+    }
+}
+
+/// Whether this is `/package.Service/Method`, in printable ASCII.
+fn is_path(path: &str) -> bool {
+    let parts = path.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+    path.len() <= PATH_BYTES_MAX
+        && path.bytes().all(|b| b.is_ascii_graphic())
+        && parts.is_some_and(|(service, method)| {
+            !service.is_empty() && !method.is_empty() && !method.contains('/')
+        })
+}
