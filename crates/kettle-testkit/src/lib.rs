@@ -1,9 +1,11 @@
 //! Test tools of kettle. Not published.
 //!
 //! [`driver_suite`] holds every I/O model to the promises of [`kettle_io::Driver`]; [`fake`] is a
-//! driver for hosts that behaves as differently from readiness as those promises allow.
+//! driver for hosts that behaves as differently from readiness as those promises allow. [`pair`]
+//! joins two protocol machines by a simulated wire on a virtual clock.
 #![forbid(unsafe_code)]
 
 pub mod driver_suite;
 pub mod fake;
+pub mod pair;
 pub mod trial;
