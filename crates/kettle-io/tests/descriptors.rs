@@ -1,0 +1,322 @@
+//! Limits and leaks of descriptors. These tests change or count what the whole process has, so they
+//! stand in a binary of their own and run one after the other.
+
+use kettle_io::model::FD_SETSIZE;
+use kettle_io::{
+    Completion, Driver, DriverConfig, Model, Op, OpKind, Outcome, Patience, Role, Token, open,
+    socket,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(20);
+const MULTIPLEXED: [Model; 5] = [
+    Model::Scan,
+    Model::Select,
+    Model::Poll,
+    Model::Epoll,
+    Model::EpollEdge,
+];
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn opened(model: Model) -> Box<dyn Driver> {
+    open(model, &DriverConfig::default()).unwrap()
+}
+
+fn wait(driver: &mut dyn Driver, timeout: Duration) -> Vec<Completion> {
+    let mut done = Vec::new();
+    let patience = Patience {
+        timeout: Some(timeout),
+        wakeable: false,
+    };
+    driver.wait(patience, &mut done).unwrap();
+    done
+}
+
+/// A listener with a standing Accept, under token 0.
+fn accepting(driver: &mut dyn Driver) -> (kettle_io::SocketId, SocketAddr) {
+    let listener = socket::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let address = socket::local_address(&listener).unwrap();
+    let id = driver.attach(listener, Role::Listener, Token(0)).unwrap();
+    driver.submit(Op::Accept { socket: id });
+    (id, address)
+}
+
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener.accept().unwrap().0, far)
+}
+
+fn open_descriptors() -> usize {
+    // The listing's own descriptor is among them, each time.
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn select_refuses_descriptors_from_fd_setsize_on() {
+    let _alone = alone();
+    let mut driver = opened(Model::Select);
+    let mut fillers: Vec<File> = Vec::new();
+    let mut highest = 0;
+    while highest < FD_SETSIZE as i32 - 2 {
+        fillers.push(File::open("/dev/null").unwrap());
+        highest = highest.max(fillers.last().unwrap().as_raw_fd());
+    }
+    // Numbers below FD_SETSIZE that are still free, if any, go first.
+    let (mut taken, mut refused) = (Vec::new(), None);
+    while refused.is_none() {
+        let (near, far) = connection();
+        let number = near.as_raw_fd();
+        match driver.attach(near.into(), Role::Stream, Token(1)) {
+            Ok(id) => {
+                assert!(number < FD_SETSIZE as i32);
+                taken.push((id, far));
+            }
+            Err(error) => {
+                assert!(FD_SETSIZE as i32 <= number);
+                refused = Some((error, far));
+            }
+        }
+    }
+    let (error, mut far) = refused.unwrap();
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    assert!(error.to_string().contains("FD_SETSIZE = 1024"), "{error}");
+    // The refused socket is closed, and the driver goes on.
+    assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
+    drop(fillers);
+    let (near, mut far) = connection();
+    let socket = driver.attach(near.into(), Role::Stream, Token(2)).unwrap();
+    driver.submit(Op::Receive { socket });
+    far.write_all(b"!").unwrap();
+    assert_eq!(wait(&mut *driver, LONG).len(), 1);
+}
+
+/// Leaves the process `spare` descriptors to open, until dropped.
+struct Scarce {
+    before: Rlimit,
+    _fillers: Vec<File>,
+}
+
+impl Scarce {
+    fn new(spare: usize) -> Self {
+        let before = getrlimit(Resource::Nofile);
+        // The limit is on numbers, so the holes below it are filled first.
+        let highest = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok())
+            .max()
+            .unwrap();
+        let limit = Rlimit {
+            current: Some(highest + 8),
+            maximum: before.maximum,
+        };
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let mut fillers = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            fillers.push(file);
+        }
+        fillers.truncate(fillers.len() - spare);
+        Self {
+            before,
+            _fillers: fillers,
+        }
+    }
+}
+
+impl Drop for Scarce {
+    fn drop(&mut self) {
+        setrlimit(Resource::Nofile, self.before).unwrap();
+    }
+}
+
+#[test]
+fn accept_without_descriptors_fails_once_and_does_not_spin() {
+    let _alone = alone();
+    for model in Model::ALL {
+        let mut driver = opened(model);
+        let (listener, address) = accepting(&mut *driver);
+        let _client = TcpStream::connect(address).unwrap();
+        let scarce = Scarce::new(0);
+        let done = wait(&mut *driver, LONG);
+        match done.as_slice() {
+            [
+                Completion {
+                    outcome: Outcome::Failed(error),
+                    last: true,
+                    ..
+                },
+            ] => {
+                let emfile = rustix::io::Errno::MFILE.raw_os_error();
+                assert_eq!(error.raw_os_error(), Some(emfile), "{model}: {error}");
+            }
+            other => panic!("{model}: {other:?}"),
+        }
+        let before = driver.stats().system_calls;
+        assert!(wait(&mut *driver, Duration::from_millis(100)).is_empty());
+        let calls = driver.stats().system_calls - before;
+        if model == Model::Blocking || model == Model::Threads {
+            // No descriptor is left for the waker's eventfd: its flag is looked at now and then.
+            assert!(calls.total() <= 30, "{model}: {calls:?}");
+        } else {
+            assert!(calls.total() <= 3, "{model}: {calls:?}");
+        }
+        drop(scarce);
+        driver.submit(Op::Accept { socket: listener });
+        let done = wait(&mut *driver, LONG);
+        assert!(
+            matches!(done[0].outcome, Outcome::Accepted { .. }),
+            "{model}: {done:?}"
+        );
+    }
+}
+
+#[test]
+fn a_blocking_model_is_woken_without_descriptors_too() {
+    let _alone = alone();
+    let mut driver = opened(Model::Blocking);
+    let scarce = Scarce::new(0);
+    let waker = driver.waker();
+    let other = thread::spawn(move || {
+        thread::park_timeout(Duration::from_millis(30));
+        waker.wake();
+    });
+    let started = Instant::now();
+    driver
+        .wait(
+            Patience {
+                timeout: Some(LONG),
+                wakeable: true,
+            },
+            &mut Vec::new(),
+        )
+        .unwrap();
+    assert!(started.elapsed() < LONG / 2, "the wake was lost");
+    other.join().unwrap();
+    drop(scarce);
+}
+
+/// One life of a driver with every kind of end that a descriptor can have.
+fn live(model: Model) -> io::Result<()> {
+    let mut driver = opened(model);
+    let waker = driver.waker();
+    let (listener, address) = accepting(&mut *driver);
+    let _clients = [TcpStream::connect(address)?, TcpStream::connect(address)?];
+    // An accepted connection that nobody attaches.
+    drop(wait(&mut *driver, LONG));
+    let (near, far) = connection();
+    let stream = driver.attach(near.into(), Role::Stream, Token(1))?;
+    driver.submit(Op::Receive { socket: stream });
+    (&far).write_all(b"!")?;
+    drop(wait(&mut *driver, LONG));
+    driver.cancel(stream, OpKind::Receive);
+    driver.detach(stream);
+    waker.interrupt();
+    drop(wait(&mut *driver, Duration::ZERO));
+    // One that is still attached when the driver goes, and one that is refused.
+    let (near, _far) = connection();
+    driver.attach(near.into(), Role::Stream, Token(2))?;
+    if model == Model::Blocking {
+        let (near, _far) = connection();
+        let error = driver
+            .attach(near.into(), Role::Stream, Token(3))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    }
+    driver.cancel(listener, OpKind::Accept);
+    drop(driver);
+    waker.wake();
+    Ok(())
+}
+
+#[test]
+fn no_descriptor_is_leaked() {
+    let _alone = alone();
+    for model in Model::ALL {
+        let before = open_descriptors();
+        for _ in 0..3 {
+            live(model).unwrap();
+        }
+        assert_eq!(open_descriptors(), before, "{model}");
+    }
+}
+
+#[test]
+fn an_idle_blocking_connection_needs_one_descriptor() {
+    let _alone = alone();
+    let (near, _far) = connection();
+    let before = open_descriptors();
+    let mut driver = opened(Model::Threads);
+    let socket = driver.attach(near.into(), Role::Stream, Token(1)).unwrap();
+    driver.submit(Op::Receive { socket });
+    assert!(wait(&mut *driver, Duration::from_millis(20)).is_empty());
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn many_connections_are_all_served() {
+    let _alone = alone();
+    for model in MULTIPLEXED {
+        let count = if model == Model::Select { 400 } else { 1000 };
+        let mut driver = opened(model);
+        let (_, address) = accepting(&mut *driver);
+        let clients = thread::spawn(move || {
+            let clients: Vec<_> = (0..count)
+                .map(|_| TcpStream::connect(address).unwrap())
+                .collect();
+            for (number, mut client) in clients.iter().enumerate() {
+                client.write_all(&(number as u32).to_be_bytes()).unwrap();
+            }
+            for (number, mut client) in clients.iter().enumerate() {
+                let mut answer = [0; 4];
+                client.read_exact(&mut answer).unwrap();
+                assert_eq!(u32::from_be_bytes(answer), number as u32);
+            }
+        });
+        let mut sockets = vec![None];
+        let mut ends = 0;
+        while ends < count {
+            let done = wait(&mut *driver, LONG);
+            assert!(!done.is_empty(), "{model}: nothing came in time");
+            for Completion { token, outcome, .. } in done {
+                match outcome {
+                    Outcome::Accepted { stream, .. } => {
+                        sockets.push(Some(serve(&mut *driver, stream, sockets.len())));
+                    }
+                    Outcome::Received(segment) if segment.is_empty() => {
+                        driver.detach(sockets[token.0 as usize].take().unwrap());
+                        ends += 1;
+                    }
+                    Outcome::Received(segment) => {
+                        let socket = sockets[token.0 as usize].unwrap();
+                        driver.submit(Op::Send {
+                            socket,
+                            payload: segment.into(),
+                        });
+                    }
+                    Outcome::Sent { rest, .. } => assert!(rest.is_empty()),
+                    other => panic!("{model}: {other:?}"),
+                }
+            }
+        }
+        clients.join().unwrap();
+    }
+}
+
+fn serve(driver: &mut dyn Driver, stream: OwnedFd, number: usize) -> kettle_io::SocketId {
+    let socket = driver
+        .attach(stream, Role::Stream, Token(number as u64))
+        .unwrap();
+    driver.submit(Op::Receive { socket });
+    socket
+}
