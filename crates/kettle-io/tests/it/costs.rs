@@ -1,5 +1,6 @@
 //! What a request costs: system calls, counted, and allocations, none.
 
+use crate::allocator::allocations;
 use kettle_io::{
     Completion, Driver, DriverConfig, Model, Op, Outcome, Patience, Role, SocketId, SystemCalls,
     Token, open,
@@ -19,6 +20,8 @@ struct Echo {
     sockets: Vec<SocketId>,
     clients: Vec<TcpStream>,
     done: Vec<Completion>,
+    /// Allocations inside the driver.
+    allocations: u64,
 }
 
 impl Echo {
@@ -39,6 +42,7 @@ impl Echo {
             sockets,
             clients,
             done: Vec::new(),
+            allocations: 0,
         }
     }
 
@@ -49,7 +53,9 @@ impl Echo {
         }
         let mut answered = 0;
         while answered < self.clients.len() {
+            let before = allocations();
             self.driver.wait(PATIENCE, &mut self.done).unwrap();
+            self.allocations += allocations() - before;
             for completion in self.done.drain(..) {
                 match completion.outcome {
                     Outcome::Received(segment) => {
@@ -119,4 +125,26 @@ fn a_scanned_request_needs_no_wait() {
     let calls = Echo::new(Model::Scan, 8).measure(50);
     assert_eq!((calls.send, calls.wait, calls.control), (400, 0, 0));
     assert!(400 <= calls.receive);
+}
+
+#[test]
+fn a_request_allocates_nothing_in_the_driver() {
+    for (model, connections) in [
+        (Model::Blocking, 1),
+        (Model::Select, 16),
+        (Model::Poll, 16),
+        (Model::Epoll, 16),
+        (Model::EpollEdge, 16),
+    ] {
+        let mut echo = Echo::new(model, connections);
+        echo.measure(0);
+        echo.allocations = 0;
+        echo.measure(100);
+        // The pool's blocks are used again and again; making one more is no cost of a request.
+        assert!(
+            echo.allocations <= 4,
+            "{model}: {} allocations",
+            echo.allocations
+        );
+    }
 }

@@ -1,4 +1,5 @@
 //! Tests of the I/O models through their public interface.
 
+mod allocator;
 mod costs;
 mod suite;
