@@ -19,7 +19,7 @@ impl Connection {
             return Err(violation("OPEN behind the client's own DRAIN"));
         }
         self.last_stream = id;
-        let method = self.method(frame.header.method, frame.path.as_ref())?;
+        let method = self.method(frame.header.method, frame.path())?;
         self.spend_credit(frame.message_bytes)?;
         check_first(&frame)?;
         if self.refuse(&frame) {
@@ -35,11 +35,12 @@ impl Connection {
         }
         let CallFrame {
             header,
-            metadata,
             message_bytes,
             total,
+            sections,
             ..
         } = frame;
+        let metadata = sections.map_or_else(Metadata::new, |sections| sections.metadata);
         self.events.push_back(Event::Call {
             call,
             method,
@@ -103,7 +104,7 @@ impl Connection {
             return true;
         }
         let size = frame.total.unwrap_or(frame.message_bytes.into());
-        let status = if let Some(size) = frame.metadata_over {
+        let status = if let Some(size) = frame.metadata_over() {
             let what = format!("metadata of {size} bytes");
             exhausted("metadata_bytes_max", &what, self.ours.metadata_bytes_max)
         } else if u64::from(self.ours.message_bytes_max) < size {
@@ -118,7 +119,7 @@ impl Connection {
 
 fn check_first(frame: &CallFrame) -> Result<(), ProtocolError> {
     // The LENGTH of a frame whose metadata is skipped is skipped too.
-    match frame.metadata_over {
+    match frame.metadata_over() {
         Some(_) => Ok(()),
         None => check_length(
             frame.header.has(flag::MORE),

@@ -59,6 +59,8 @@ pub struct Connection {
     drain_wanted: bool,
     pub(super) drain_sent: bool,
     pub(super) drain_received: bool,
+    /// Client: the server has said that it takes no calls above this stream.
+    pub(super) vouched_above: Option<u32>,
     /// The peer closed its side.
     pub(super) peer_ended: bool,
     hello_sent: bool,
@@ -80,6 +82,8 @@ pub struct Connection {
     /// Client: the method table.
     pub(super) methods: HashMap<Arc<str>, u16>,
     pub(super) events: VecDeque<Event>,
+    /// Events that were taken since there last were none.
+    polled: usize,
     pub(super) out: Payload,
     /// Bytes of output that were given out.
     pub(super) out_taken: u64,
@@ -130,6 +134,7 @@ impl Connection {
             drain_wanted: false,
             drain_sent: false,
             drain_received: false,
+            vouched_above: None,
             peer_ended: false,
             hello_sent: false,
             ours,
@@ -142,6 +147,7 @@ impl Connection {
             paths: Vec::new(),
             methods: HashMap::new(),
             events: VecDeque::new(),
+            polled: 0,
             out: Payload::new(),
             out_taken: 0,
             turns: VecDeque::new(),
@@ -274,8 +280,9 @@ impl Connection {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
-        let unprocessed = unprocessed || self.out_taken <= stream.opened_at;
-        self.lose(call, status, unprocessed);
+        let vouched = self.vouched_above.is_some_and(|last| last < call.stream);
+        let unsent = self.out_taken <= stream.opened_at;
+        self.lose(call, status, unprocessed || vouched || unsent);
     }
 
     /// Frees a call's slot.
@@ -308,6 +315,15 @@ impl Connection {
                 &[&self.last_stream.to_be_bytes()],
             );
         }
+    }
+
+    /// Gives the memory of a burst of events back in the first turn that needs little of it.
+    fn forget_burst(&mut self) {
+        let room = self.events.capacity();
+        if KEEP_MAX < room && core::mem::take(&mut self.polled) < room / 4 {
+            self.events.shrink_to(KEEP_MAX);
+        }
+        self.polled = 0;
     }
 
     fn idle_at(&self) -> Option<Instant> {
@@ -391,8 +407,9 @@ impl Machine for Connection {
         {
             self.taken(*call, message.len() as u64);
         }
-        if event.is_none() && KEEP_MAX < self.events.capacity() {
-            self.events.shrink_to(KEEP_MAX);
+        self.polled += usize::from(event.is_some());
+        if event.is_none() {
+            self.forget_burst();
         }
         event
     }

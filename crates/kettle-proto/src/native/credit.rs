@@ -66,29 +66,44 @@ impl Connection {
 
     /// Connection credit goes back as soon as its bytes belong to no incomplete message: in steps of
     /// half of it, or at once when little is left.
-    ///
-    /// When all of it lies in incomplete messages, the oldest of them is lent what it lacks: the
-    /// peer finishes that one first. So at most the whole credit and one message are held.
     pub(super) fn return_connection_credit(&mut self) {
         let whole = u64::from(self.ours.connection_credit_bytes);
         let mut bytes = self.owed - self.held;
         let short = self.receive_credit < whole / 4;
         if bytes == 0 && self.receive_credit == 0 {
-            let oldest = self.streams.oldest_incomplete();
-            bytes = oldest.map_or(0, |assembly| (assembly.total - assembly.announced) as i64);
+            bytes = self.lend() as i64;
         }
         if bytes <= 0 || !short && (bytes as u64) < whole / 2 {
             return;
         }
         self.owed -= bytes;
         self.receive_credit += bytes as u64;
-        frame::put(
-            &mut self.out,
-            frame::CREDIT,
-            0,
-            0,
-            &[&(bytes as u32).to_be_bytes()],
-        );
+        self.put_credit(0, bytes as u64);
+    }
+
+    /// All credit lies in incomplete messages, and none was lent: the oldest is lent what it lacks,
+    /// on its call and, by the result, on the connection. The peer finishes that one first, so at
+    /// most the whole credit and one message are held, and no mix of messages stops for ever.
+    fn lend(&mut self) -> u64 {
+        let Some(stream) = self.streams.oldest_incomplete() else {
+            return 0;
+        };
+        let lacks = stream
+            .assembly
+            .as_ref()
+            .map_or(0, |one| one.total - one.announced);
+        let (id, more) = (stream.id, lacks.saturating_sub(stream.receive_credit));
+        stream.receive_credit += more;
+        stream.owed -= more as i64;
+        if more != 0 {
+            self.put_credit(id, more);
+        }
+        lacks
+    }
+
+    fn put_credit(&mut self, stream: u32, bytes: u64) {
+        let bytes = (bytes as u32).to_be_bytes();
+        frame::put(&mut self.out, frame::CREDIT, 0, stream, &[&bytes]);
     }
 
     /// The layer above took a message of a call that goes on.
@@ -107,9 +122,8 @@ impl Connection {
         if stream.remote_ended || stream.owed < i64::from(self.ours.call_credit_bytes / 2) {
             return;
         }
-        let bytes = core::mem::take(&mut stream.owed);
-        stream.receive_credit += bytes as u64;
-        let bytes = (bytes as u32).to_be_bytes();
-        frame::put(&mut self.out, frame::CREDIT, 0, call.stream, &[&bytes]);
+        let bytes = core::mem::take(&mut stream.owed) as u64;
+        stream.receive_credit += bytes;
+        self.put_credit(call.stream, bytes);
     }
 }

@@ -3,6 +3,7 @@
 use super::hello::Settings;
 use super::sections::{Reader, Stop};
 use crate::{Code, Metadata, ProtocolError, Status};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -96,7 +97,9 @@ pub(super) enum Frame {
     },
     Ping([u8; 8]),
     Pong([u8; 8]),
-    Drain,
+    Drain {
+        last_stream: u32,
+    },
     Goodbye {
         code: Code,
         last_stream: u32,
@@ -112,24 +115,39 @@ pub(super) enum Frame {
 #[derive(Debug)]
 pub(super) struct CallFrame {
     pub header: Header,
-    pub path: Option<Arc<str>>,
     pub timeout_nanos: Option<u64>,
-    pub metadata: Metadata,
-    pub status: Option<Status>,
     /// Length of the whole message that starts in this frame and goes on in others.
     pub total: Option<u64>,
     /// Message bytes in this frame.
     pub message_bytes: u32,
+    /// What most frames do not have, apart because frames are moved.
+    pub sections: Option<Box<Sections>>,
+}
+
+/// The sections of OPEN and DATA that own memory.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    pub path: Option<Arc<str>>,
+    pub metadata: Metadata,
+    pub status: Option<Status>,
     /// OPEN only: the metadata section has this many bytes, over the limit. It follows, to be
     /// skipped together with everything after it.
     pub metadata_over: Option<u32>,
 }
 
 impl CallFrame {
+    pub fn path(&self) -> Option<&Arc<str>> {
+        self.sections.as_ref()?.path.as_ref()
+    }
+
+    pub fn metadata_over(&self) -> Option<u32> {
+        self.sections.as_ref()?.metadata_over
+    }
+
     /// Bytes of the frame that were not decoded.
     pub fn rest_bytes(&self) -> u32 {
         let length_section = if self.header.has(flag::LENGTH) { 8 } else { 0 };
-        match self.metadata_over {
+        match self.metadata_over() {
             Some(metadata) => metadata + length_section + self.message_bytes,
             None => self.message_bytes,
         }
@@ -172,13 +190,10 @@ pub(super) fn decode(bytes: &[u8], rules: Rules<'_>) -> Result<(Frame, usize), S
 fn decode_call(header: Header, bytes: &[u8], rules: Rules<'_>) -> Result<(Frame, usize), Stop> {
     let mut frame = CallFrame {
         header,
-        path: None,
         timeout_nanos: None,
-        metadata: Metadata::new(),
-        status: None,
         total: None,
         message_bytes: header.length,
-        metadata_over: None,
+        sections: None,
     };
     if !header.has(flag::SECTIONS) {
         check_message(&frame)?;
@@ -186,7 +201,7 @@ fn decode_call(header: Header, bytes: &[u8], rules: Rules<'_>) -> Result<(Frame,
     }
     let mut reader = Reader::new(bytes, HEADER_BYTES, HEADER_BYTES + header.length as usize);
     if header.has(flag::PATH) {
-        frame.path = Some(reader.path()?);
+        frame.sections.get_or_insert_default().path = Some(reader.path()?);
     }
     if header.has(flag::TIMEOUT) {
         frame.timeout_nanos = Some(reader.u64()?);
@@ -196,10 +211,11 @@ fn decode_call(header: Header, bytes: &[u8], rules: Rules<'_>) -> Result<(Frame,
         if rules.ours.metadata_bytes_max < length {
             return metadata_over(frame, length, &reader, rules);
         }
-        frame.metadata = reader.metadata(length)?;
+        frame.sections.get_or_insert_default().metadata = reader.metadata(length)?;
     }
     if header.has(flag::STATUS) {
-        frame.status = Some(reader.status(rules.ours.metadata_bytes_max)?);
+        let status = reader.status(rules.ours.metadata_bytes_max)?;
+        frame.sections.get_or_insert_default().status = Some(status);
     }
     if header.has(flag::LENGTH) {
         frame.total = Some(reader.u64()?);
@@ -234,7 +250,7 @@ fn metadata_over(
         .and_then(|n| n.checked_sub(length_section));
     frame.message_bytes =
         message.ok_or_else(|| Stop::violation("a section ends behind its frame"))?;
-    frame.metadata_over = Some(length);
+    frame.sections.get_or_insert_default().metadata_over = Some(length);
     check_message(&frame)?;
     Ok((Frame::Call(frame), reader.position()))
 }
@@ -260,10 +276,9 @@ fn decode_control(header: Header, payload: &[u8]) -> Result<Frame, Stop> {
         },
         PING => Frame::Ping(reader.u64()?.to_be_bytes()),
         PONG => Frame::Pong(reader.u64()?.to_be_bytes()),
-        DRAIN => {
-            reader.u32()?;
-            Frame::Drain
-        }
+        DRAIN => Frame::Drain {
+            last_stream: reader.u32()?,
+        },
         _ => Frame::Goodbye {
             code: Code::from_u32(reader.u32()?),
             last_stream: reader.u32()?,

@@ -128,7 +128,7 @@ impl Connection {
             Frame::Credit { stream, bytes } => self.credited(stream, bytes)?,
             Frame::Ping(number) => frame::put(&mut self.out, frame::PONG, 0, 0, &[&number]),
             Frame::Pong(number) => self.ponged(now, number),
-            Frame::Drain => self.drained(),
+            Frame::Drain { last_stream } => self.drained(last_stream),
             Frame::Goodbye {
                 code,
                 last_stream,
@@ -149,7 +149,7 @@ impl Connection {
     /// Skips what follows a head.
     pub(super) fn skip(&mut self, frame: &CallFrame) {
         // Where other bytes stand before the message, its credit is returned now.
-        let pure = frame.metadata_over.is_none();
+        let pure = frame.metadata_over().is_none();
         if !pure {
             self.owed += i64::from(frame.message_bytes);
             self.return_connection_credit();
@@ -175,12 +175,15 @@ impl Connection {
         }
         let CallFrame {
             header,
-            metadata,
-            status,
             message_bytes,
             total,
+            sections,
             ..
         } = frame;
+        let (metadata, status) = match sections {
+            Some(sections) => (sections.metadata, sections.status),
+            None => (Metadata::new(), None),
+        };
         if header.has(flag::METADATA) {
             if core::mem::replace(&mut stream.replied, true) {
                 return Err(violation("METADATA behind the start of the reply"));
@@ -373,8 +376,9 @@ impl Connection {
         }
     }
 
-    fn drained(&mut self) {
+    fn drained(&mut self, last_stream: u32) {
         self.drain_received = true;
+        self.vouched_above = Some(last_stream);
         if self.client && !self.drain_sent {
             self.events.push_back(Event::Draining);
         }

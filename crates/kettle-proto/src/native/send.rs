@@ -6,7 +6,6 @@ use super::frame::{self, Header, flag};
 use super::sections::{fit_status, metadata_bytes, put_metadata, put_status, status_bytes};
 use super::stream::{Stream, Waiting};
 use crate::{CallId, Closing, Event, Metadata, Status};
-use alloc::collections::VecDeque;
 use alloc::format;
 use kettle_buf::Payload;
 
@@ -227,13 +226,11 @@ impl Connection {
 
     /// Whether a message may go into the output at once.
     pub(super) fn may_send_now(&mut self, call: CallId, bytes: u64) -> bool {
-        let (connection, direct) = (self.send_credit, DIRECT_BYTES_MAX);
-        bytes <= direct
-            && bytes <= connection
-            && self
-                .streams
-                .get(call)
-                .is_some_and(|stream| stream.waiting.is_empty() && bytes <= stream.send_credit)
+        let credit = if self.short { 0 } else { self.send_credit };
+        let most = credit.min(DIRECT_BYTES_MAX);
+        let stream = self.streams.get(call);
+        stream
+            .is_some_and(|stream| stream.waiting.is_none() && bytes <= most.min(stream.send_credit))
     }
 
     pub(super) fn spend_send_credit(&mut self, call: CallId, message: Option<&Payload>) {
@@ -243,6 +240,7 @@ impl Connection {
         {
             stream.send_credit -= bytes;
             self.send_credit -= bytes;
+            self.short |= self.send_credit == 0;
         }
     }
 
@@ -251,14 +249,15 @@ impl Connection {
             return;
         };
         self.waiting_bytes += waiting.message.as_ref().map_or(0, Payload::len);
-        stream.waiting.push_back(waiting);
+        let queue = stream.waiting.get_or_insert_default();
+        queue.items.push_back(waiting);
         self.queue(call);
     }
 
     /// Gives a call with something to send its turn.
     pub(super) fn queue(&mut self, call: CallId) {
         if let Some(stream) = self.streams.get(call)
-            && !stream.waiting.is_empty()
+            && stream.waiting.is_some()
             && !core::mem::replace(&mut stream.in_turns, true)
         {
             self.turns.push_back(call);
@@ -278,17 +277,16 @@ impl Connection {
                     }
                 }
                 Turn::Blocked => {
-                    self.short = true;
                     self.turns.push_front(call);
                     return;
                 }
             }
         }
-        self.short &= !self.turns.is_empty();
+        self.short &= self.send_credit == 0 || self.waiting_bytes != 0;
     }
 
     /// Whose turn it is. Once the connection's credit has run out, until nothing waits any more, it
-    /// goes to the oldest message that was started, because the peer counts on that one to finish.
+    /// is that of the oldest message that was started: the peer counts on that one to finish.
     fn next_turn(&mut self) -> Option<CallId> {
         if !self.short {
             return self.turns.pop_front();
@@ -309,7 +307,10 @@ impl Connection {
         let Some(stream) = self.streams.get(call) else {
             return Turn::Over;
         };
-        let Some(mut first) = stream.waiting.pop_front() else {
+        let Some(queue) = &mut stream.waiting else {
+            return Turn::Over;
+        };
+        let Some(mut first) = queue.items.pop_front() else {
             return Turn::Over;
         };
         let left = first.message.as_ref().map_or(0, Payload::len);
@@ -324,24 +325,25 @@ impl Connection {
             .min(credit)
             .min(room.max(TURN_BYTES_MIN));
         if n == 0 && left != 0 {
-            stream.waiting.push_front(first);
+            queue.items.push_front(first);
             return self.out_of_credit(call);
         }
         stream.send_credit -= n;
         self.send_credit -= n;
         self.waiting_bytes -= n;
+        self.short |= self.send_credit == 0;
         let part = first.message.as_mut().map(|message| message.cut(n));
         let done = n == left;
         put_part(&mut self.out, call.stream, &first, part, done);
         first.started = true;
         if !done {
-            stream.waiting.push_front(first);
+            queue.items.push_front(first);
             return Turn::Again;
         }
-        if !stream.waiting.is_empty() {
+        if !queue.items.is_empty() {
             return Turn::Again;
         }
-        stream.waiting = VecDeque::new();
+        stream.waiting = None;
         if first.end && !self.client {
             self.take_stream(call);
             self.close_if_done();

@@ -33,8 +33,8 @@ pub(super) struct Stream {
     pub owed: i64,
     /// A message that has not come whole.
     pub assembly: Option<Box<Assembly>>,
-    /// What waits to be sent.
-    pub waiting: VecDeque<Waiting>,
+    /// What waits to be sent; never an empty queue.
+    pub waiting: Option<Box<Queue>>,
 }
 
 /// A message of which a part has arrived.
@@ -49,6 +49,12 @@ pub(super) struct Assembly {
     pub returned: u64,
     /// Client: the status that came in the frame in hand.
     pub status: Option<Status>,
+}
+
+/// What waits to be sent on one call. Boxed, because most calls never wait.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub items: VecDeque<Waiting>,
 }
 
 /// Something that waits for credit or for its turn.
@@ -67,16 +73,15 @@ pub(super) struct Waiting {
 impl Stream {
     /// Whether a message was begun on the wire and not completed.
     pub fn is_mid_message(&self) -> bool {
-        self.waiting.front().is_some_and(|first| first.started)
+        let first = self.waiting.as_ref().and_then(|queue| queue.items.front());
+        first.is_some_and(|first| first.started)
     }
 
     /// Bytes of messages that wait.
     pub fn waiting_bytes(&self) -> u64 {
-        self.waiting
-            .iter()
-            .filter_map(|one| one.message.as_ref())
-            .map(Payload::len)
-            .sum()
+        let Some(queue) = &self.waiting else { return 0 };
+        let messages = queue.items.iter().filter_map(|one| one.message.as_ref());
+        messages.map(Payload::len).sum()
     }
 }
 
@@ -145,12 +150,10 @@ impl Streams {
     }
 
     /// Of the messages that have not come whole, the one on the lowest stream.
-    pub fn oldest_incomplete(&self) -> Option<&Assembly> {
-        let incomplete = self.slots.iter().filter(|stream| stream.assembly.is_some());
-        incomplete
-            .min_by_key(|stream| stream.id)?
-            .assembly
-            .as_deref()
+    pub fn oldest_incomplete(&mut self) -> Option<&mut Stream> {
+        let slots = self.slots.iter_mut();
+        let incomplete = slots.filter(|stream| stream.assembly.is_some());
+        incomplete.min_by_key(|stream| stream.id)
     }
 
     /// The open calls, by slot.

@@ -427,3 +427,31 @@ fn a_long_frame_is_expected_and_a_skipped_one_is_not() {
     }
     assert_eq!(ends::drain(&mut ends.client), [""; 0]);
 }
+
+#[test]
+fn long_and_short_messages_share_a_small_credit_in_any_mix() {
+    for (call_credit, sizes) in [
+        (65_536, [200_000, 100, 65_536, 16_384, 300_000]),
+        (262_144, [300_000, 0, 20_000, 1, 262_144]),
+        (131_072, [131_073, 65_537, 65_535, 4_000_000, 16_385]),
+    ] {
+        let server = config(|limits| {
+            limits.connection_credit_bytes = 65_536;
+            limits.call_credit_bytes = call_credit;
+        });
+        let mut ends = Ends::ready(Config::default(), server);
+        for n in 0..100u8 {
+            ends.open(vec![n; sizes[usize::from(n) % sizes.len()]]);
+            if n % 7 == 0 {
+                ends::to_server(&mut ends);
+            }
+        }
+        ends.pump();
+        let events = ends.server_events();
+        let whole = events
+            .iter()
+            .filter(|event| event.starts_with("Message"))
+            .count();
+        assert_eq!((whole, ends.client.pending_bytes()), (100, 0), "{sizes:?}");
+    }
+}
