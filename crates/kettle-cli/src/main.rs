@@ -1,2 +1,39 @@
-//! Placeholder.
-fn main() {}
+//! The `kettle` command: hosts the echo service, loads it, compares the I/O models.
+//!
+//! `args.rs` holds what can be asked for, `cmd/` one file per command, `load/` the load generator and
+//! `lab/` the comparison. What a command prints goes to stdout; progress, logs and errors go to stderr.
+#![forbid(unsafe_code)]
+
+mod affinity;
+mod args;
+mod cmd;
+mod descriptors;
+mod duration;
+mod echo;
+mod failure;
+mod interrupt;
+mod lab;
+mod latency;
+mod load;
+mod log;
+mod progress;
+mod server_counts;
+mod table;
+
+use clap::Parser;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match cmd::run(args.command, &mut io::stdout()) {
+        Ok(code) => code,
+        // Whoever read the output has seen enough of it.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // There is nobody to tell when stderr is gone too.
+            let _ = writeln!(io::stderr(), "kettle: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

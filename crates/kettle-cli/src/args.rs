@@ -1,0 +1,303 @@
+//! What the command line can ask for.
+
+use crate::duration;
+use crate::echo::PAYLOAD_BYTES_MAX;
+use clap::builder::RangedU64ValueParser;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use kettle::Model;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most connections that one command opens; the process's limit on open files is usually lower.
+pub const CONNECTIONS_MAX: u64 = 1_000_000;
+
+/// Most calls in flight on one connection.
+pub const IN_FLIGHT_MAX: u64 = 65_536;
+
+/// RPC on Linux, with the network I/O model as a setting.
+///
+/// Hosts an echo service on any of seven I/O models, loads it, and compares the models on this
+/// machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kettle",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(after_help = "\
+Examples:
+  kettle lab                                    compare all I/O models, in under two minutes
+  kettle serve --model epoll                    host the echo service on 127.0.0.1:50051
+  kettle bench kettle://127.0.0.1:50051 -c 64   load it from another terminal
+  kettle models                                 what the I/O models are")]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Host the echo service on an I/O model.
+    Serve(ServeArgs),
+    /// Load an echo service and tell calls per second and latencies.
+    Bench(BenchArgs),
+    /// Compare the I/O models on this machine under real RPC traffic.
+    Lab(LabArgs),
+    /// List the I/O models and whether this machine runs them.
+    Models(ModelsArgs),
+}
+
+/// Host the echo service on an I/O model.
+///
+/// Hosts echo.v1.Echo, whose method Unary gives its payload back, or as many bytes as `want` says. The
+/// first line on stdout tells the address. SIGINT and SIGTERM let open calls finish; a second one ends
+/// them.
+///
+/// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kettle serve
+  kettle serve --listen 127.0.0.1:0 --model scan --scan-nap 50us
+  kettle serve --listen 0.0.0.0:50051 --loops 4 -v")]
+pub struct ServeArgs {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    pub listen: String,
+    /// The I/O model; `kettle models` lists them.
+    #[arg(long, default_value_t)]
+    pub model: Model,
+    /// Event loops, each on a thread of its own; blocking and threads take 1.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub loops: usize,
+    /// scan: how long to sleep after a pass that found nothing; without it never.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub scan_nap: Option<Duration>,
+    /// threads: connections, each with a thread, at once [default: 4096].
+    #[arg(long, value_name = "N")]
+    pub threads_max: Option<usize>,
+    /// Connections at once; more are refused [default: 100000].
+    #[arg(long, value_name = "N")]
+    pub connections_max: Option<u64>,
+    /// Let each loop listen for itself (SO_REUSEPORT) instead of one that hands connections on.
+    #[arg(long)]
+    pub reuse_port: bool,
+    /// How long calls may go on after SIGINT or SIGTERM [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub stop_grace: Option<Duration>,
+    /// Log to stderr: -v what happens, -vv details, -vvv everything. RUST_LOG goes before it.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// For the lab: print counts as a line of JSON for each line on stdin, and stop at its end.
+    #[arg(long, hide = true)]
+    pub stats: bool,
+}
+
+/// Load an echo service and tell calls per second and latencies.
+///
+/// A closed loop: each connection has a fixed number of calls in flight, and makes the next when one is
+/// answered. With --rate an open loop: calls are made on a fixed schedule, and latency counts from the
+/// scheduled moment, so that a server that stalls cannot slow its own measurement down.
+///
+/// All connections live on one thread. Connections that are not served within --connect-timeout are
+/// counted as unserved, and the load goes to the others. Failed calls are counted from the first call
+/// to the last, warm-up included; all other figures leave the warm-up out. Calls that are in flight at
+/// the end have 5 s to be answered.
+///
+/// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
+///
+/// Exit codes: 0 fine; 1 a call failed, or no connection was served; 2 wrong arguments; 130 interrupted
+/// (what was measured is printed).
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kettle bench kettle://127.0.0.1:50051
+  kettle bench kettle://127.0.0.1:50051 --connections 64 --in-flight 16 --duration 5
+  kettle bench kettle://127.0.0.1:50051 --rate 20000 --connections 8 --json
+  kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576")]
+pub struct BenchArgs {
+    /// The server, as kettle://HOST:PORT.
+    pub url: String,
+    /// Connections.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = count(1, CONNECTIONS_MAX))]
+    pub connections: usize,
+    /// Calls in flight on each connection.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = count(1, IN_FLIGHT_MAX))]
+    pub in_flight: usize,
+    /// Bytes of each request's payload.
+    #[arg(short, long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(value_parser = count(0, PAYLOAD_BYTES_MAX as u64))]
+    pub payload: usize,
+    /// Bytes of each reply's payload; 0: as many as the request's.
+    #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
+    #[arg(value_parser = count(0, PAYLOAD_BYTES_MAX as u64))]
+    pub want: usize,
+    /// Open loop: calls per second, over all connections.
+    #[arg(short, long, value_name = "CALLS", conflicts_with = "in_flight", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Open loop: calls that may wait for their answers; what is due beyond that is not sent, and
+    /// counted.
+    #[arg(long, value_name = "N", default_value_t = 10_000, requires = "rate")]
+    #[arg(value_parser = count(1, 1_000_000))]
+    pub outstanding_max: usize,
+    /// How long the load runs before it is measured.
+    #[arg(long, value_name = "DURATION", default_value = "0.5", value_parser = duration::parse)]
+    pub warmup: Duration,
+    /// How long it is measured.
+    #[arg(short, long, value_name = "DURATION", default_value = "3")]
+    #[arg(value_parser = duration::parse_positive)]
+    pub duration: Duration,
+    /// How long a connection may wait to be served.
+    #[arg(long, value_name = "DURATION", default_value = "2")]
+    #[arg(value_parser = duration::parse_positive)]
+    pub connect_timeout: Duration,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Compare the I/O models on this machine under real RPC traffic.
+///
+/// Hosts the echo service on each model as a process of its own, on loopback, and loads the models in
+/// turns, round after round, from this process. With two cores or more the server has one and the load
+/// generator another. Prints a table for each load, with the median of the rounds, and what follows
+/// from it.
+///
+/// The loads: 1 connection with 1 call in flight; 64 with 1; 64 with 16; 64 with 1 beside 1,000 idle
+/// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
+/// serves one connection at a time, so it is also measured with one.
+///
+/// Exit codes: 0 fine; 1 a call failed, or a server did; 2 wrong arguments; 130 interrupted (what was
+/// measured is printed).
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kettle lab
+  kettle lab --models epoll,poll,select --connections 500 --in-flight 4
+  kettle lab --idle 5000 --models poll,epoll --json results.json
+  kettle lab --payload 4096 --duration 2 --rounds 5")]
+pub struct LabArgs {
+    /// Connections that make calls; 1 when another part of the load is given.
+    #[arg(short, long, value_name = "N", value_parser = count(1, CONNECTIONS_MAX))]
+    pub connections: Option<usize>,
+    /// Calls in flight on each connection; 1 when another part of the load is given.
+    #[arg(short, long, value_name = "N", value_parser = count(1, IN_FLIGHT_MAX))]
+    pub in_flight: Option<usize>,
+    /// Connections that make none; 0 when another part of the load is given.
+    #[arg(long, value_name = "N", value_parser = count(0, CONNECTIONS_MAX))]
+    pub idle: Option<usize>,
+    /// Bytes of each payload, there and back.
+    #[arg(short, long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(value_parser = count(0, PAYLOAD_BYTES_MAX as u64))]
+    pub payload: usize,
+    /// The models, separated by commas [default: all].
+    #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',')]
+    pub models: Vec<Model>,
+    /// How long each model is measured in each round.
+    #[arg(short, long, value_name = "DURATION", default_value = "0.8")]
+    #[arg(value_parser = duration::parse_positive)]
+    pub duration: Duration,
+    /// How long the load runs before it is measured.
+    #[arg(long, value_name = "DURATION", default_value = "0.15", value_parser = duration::parse)]
+    pub warmup: Duration,
+    /// How often each model has its turn.
+    #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = count(1, 1000))]
+    pub rounds: usize,
+    /// Also write all rounds, the machine and the settings to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// List the I/O models and whether this machine runs them.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kettle models
+  kettle models -v")]
+pub struct ModelsArgs {
+    /// Tell more of each.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Print a JSON array instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A number of things between two bounds.
+fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+/// Calls per second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    match (0.001..=10e6).contains(&rate) {
+        true => Ok(rate),
+        false => Err("it is not between 0.001 and 10,000,000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Args::try_parse_from(line.split(' ')).map(|args| args.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bench_has_defaults() {
+        let Ok(Command::Bench(bench)) = parse("kettle bench kettle://h:1") else {
+            panic!()
+        };
+        assert_eq!(
+            (
+                bench.connections,
+                bench.in_flight,
+                bench.payload,
+                bench.want
+            ),
+            (1, 1, 128, 0)
+        );
+        assert_eq!(bench.warmup, Duration::from_millis(500));
+        assert_eq!(bench.rate, None);
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        for line in [
+            "kettle",
+            "kettle bench",
+            "kettle bench u --connections 0",
+            "kettle bench u --duration 0",
+            "kettle bench u --rate 0",
+            "kettle bench u --rate 5 --in-flight 2",
+            "kettle bench u --payload 4194304",
+            "kettle bench u --outstanding-max 5",
+            "kettle lab --models epoll,uring",
+            "kettle lab --rounds 0",
+            "kettle serve --model nio",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn models_are_separated_by_commas() {
+        let Ok(Command::Lab(lab)) = parse("kettle lab --models blocking,epoll-edge") else {
+            panic!()
+        };
+        assert_eq!(lab.models, [Model::Blocking, Model::EpollEdge]);
+    }
+}

@@ -1,0 +1,60 @@
+//! `kettle lab`: compares the I/O models.
+
+use crate::args::LabArgs;
+use crate::descriptors;
+use crate::failure::Failure;
+use crate::interrupt::{self, Interrupt};
+use crate::lab::{self, Load, Plan};
+use crate::load::Window;
+use crate::log;
+use kettle::Model;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Measures, prints tables, and keeps the raw results when asked to.
+pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    log::init(0)?;
+    let json = args.json.clone();
+    let plan = plan(args);
+    descriptors::raise_limit();
+    for load in &plan.loads {
+        descriptors::need(load.total())?;
+    }
+    let interrupt = Interrupt::install()?;
+    let results = lab::run(&plan, &interrupt, out)?;
+    if let Some(path) = json {
+        lab::write_raw(&plan, &results, &path)?;
+    }
+    Ok(match (results.interrupted, results.any_failed()) {
+        (true, _) => ExitCode::from(interrupt::EXIT_CODE),
+        (false, true) => ExitCode::FAILURE,
+        (false, false) => ExitCode::SUCCESS,
+    })
+}
+
+fn plan(args: LabArgs) -> Plan {
+    let own = Load {
+        connections: args.connections.unwrap_or(1),
+        in_flight: args.in_flight.unwrap_or(1),
+        idle: args.idle.unwrap_or(0),
+    };
+    let is_own = args.connections.or(args.in_flight).or(args.idle).is_some();
+    Plan {
+        models: if args.models.is_empty() {
+            Model::ALL.to_vec()
+        } else {
+            args.models
+        },
+        loads: if is_own {
+            vec![own]
+        } else {
+            Load::USUAL.to_vec()
+        },
+        payload: args.payload,
+        rounds: args.rounds,
+        window: Window {
+            warmup: args.warmup,
+            duration: args.duration,
+        },
+    }
+}

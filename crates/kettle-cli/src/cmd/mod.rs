@@ -1,0 +1,21 @@
+//! One file per command.
+
+mod bench;
+mod lab;
+mod models;
+mod serve;
+
+use crate::args::Command;
+use crate::failure::Failure;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs a command. What it finds out goes to `out`.
+pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve(args) => serve::run(&args, out),
+        Command::Bench(args) => bench::run(&args, out),
+        Command::Lab(args) => lab::run(args, out),
+        Command::Models(args) => models::run(&args, out),
+    }
+}

@@ -1,0 +1,94 @@
+//! `kettle serve`: hosts the echo service.
+
+use crate::args::ServeArgs;
+use crate::descriptors;
+use crate::echo::Echo;
+use crate::echo::v1::echo_server::EchoServer;
+use crate::failure::Failure;
+use crate::log;
+use crate::server_counts::ServerCounts;
+use kettle::{Model, Probe, Server, ServerBuilder, ServerHandle};
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Hosts the echo service until a signal stops it.
+pub fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    log::init(args.verbose)?;
+    descriptors::raise_limit();
+    if let Probe::Refused(reason) = args.model.probe() {
+        return Err(Failure::Text(format!(
+            "model {} does not run here: {reason}",
+            args.model
+        )));
+    }
+    let server = Arc::new(builder(args).spawn(args.listen.as_str())?);
+    server.stop_on_signals()?;
+    announce(args.model, args.loops, &server, out)?;
+    if args.stats {
+        report_on_request(&server)?;
+    }
+    server.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn builder(args: &ServeArgs) -> ServerBuilder {
+    let mut builder = Server::builder()
+        .model(args.model)
+        .loops(args.loops)
+        .reuse_port(args.reuse_port)
+        .scan_nap(args.scan_nap)
+        .add_service(EchoServer::new(Echo));
+    if let Some(threads) = args.threads_max {
+        builder = builder.threads_max(threads);
+    }
+    if let Some(connections) = args.connections_max {
+        builder = builder.connections_max(connections);
+    }
+    if let Some(grace) = args.stop_grace {
+        builder = builder.stop_grace(grace);
+    }
+    builder
+}
+
+/// Whoever waits for this line may connect once it is there.
+fn announce(
+    model: Model,
+    loops: usize,
+    server: &ServerHandle,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let address = server.local_addr();
+    let written = writeln!(out, "listening on {address} model={model} loops={loops}");
+    match written.and_then(|()| out.flush()) {
+        // A server serves on when nobody reads what it prints.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Prints counts whenever a line comes in, and stops the server when no more can come: whoever
+/// started it for its counts has ended, in whatever way.
+fn report_on_request(server: &Arc<ServerHandle>) -> io::Result<()> {
+    let server = Arc::clone(server);
+    let report = move || {
+        for line in io::stdin().lock().lines() {
+            if line.and_then(|_| report(&server)).is_err() {
+                break;
+            }
+        }
+        server.stop_now();
+    };
+    std::thread::Builder::new()
+        .name("kettle-stats".into())
+        .spawn(report)?;
+    Ok(())
+}
+
+fn report(server: &ServerHandle) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&ServerCounts::from(&server.stats()))?;
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line)?;
+    out.flush()
+}

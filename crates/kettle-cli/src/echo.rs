@@ -1,0 +1,110 @@
+//! The service that the tools host and call: `echo.v1.Echo`.
+
+use bytes::Bytes;
+use kettle::{Request, Response, Status};
+
+/// What `kettle-build` generated from `proto/echo/v1/echo.proto`.
+#[allow(
+    missing_docs,
+    reason = "generated from the .proto file, whose comments it carries"
+)]
+pub mod v1 {
+    kettle::include_proto!("echo.v1");
+}
+
+use v1::{EchoReply, EchoRequest};
+
+/// The path of the method.
+pub const UNARY: &str = "/echo.v1.Echo/Unary";
+
+/// Bytes of a reply's field beside its payload: one for the tag, four for a length up to 2^28.
+const FIELD_BYTES: usize = 5;
+
+/// Longest payload of a reply, so that the whole message fits kettle's default limit of 4 MiB.
+pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024 - FIELD_BYTES;
+
+/// What replies of a wanted length are cut from. Zeros take no room in the binary, and no memory
+/// until they are read.
+static FILLER: [u8; PAYLOAD_BYTES_MAX] = [0; PAYLOAD_BYTES_MAX];
+
+/// Gives back what it gets.
+#[derive(Debug)]
+pub struct Echo;
+
+impl v1::echo_server::Echo for Echo {
+    async fn unary(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
+        let EchoRequest { payload, want } = request.into_inner();
+        let payload = match want {
+            0 => payload,
+            _ => filler(want)?,
+        };
+        Ok(Response::new(EchoReply { payload }))
+    }
+}
+
+fn filler(want: u64) -> Result<Bytes, Status> {
+    let wanted = usize::try_from(want)
+        .ok()
+        .and_then(|want| FILLER.get(..want));
+    wanted.map(Bytes::from_static).ok_or_else(|| {
+        let text = format!("want is {want} bytes; a reply holds at most {PAYLOAD_BYTES_MAX}");
+        Status::resource_exhausted(text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::v1::echo_server::Echo as _;
+    use super::*;
+    use kettle::Code;
+    use prost::Message;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn call(payload: &'static [u8], want: u64) -> Result<Bytes, Status> {
+        let request = EchoRequest {
+            payload: Bytes::from_static(payload),
+            want,
+        };
+        let reply =
+            pin!(Echo.unary(Request::new(request))).poll(&mut Context::from_waker(Waker::noop()));
+        match reply {
+            Poll::Ready(reply) => reply.map(|reply| reply.into_inner().payload),
+            Poll::Pending => panic!("an echo never waits"),
+        }
+    }
+
+    #[test]
+    fn it_echoes_the_same_memory() {
+        let reply = call(b"kettle", 0).unwrap();
+        assert_eq!(reply.as_ref(), b"kettle");
+        assert!(call(b"", 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn it_gives_as_many_bytes_as_wanted() {
+        for want in [1, 128, PAYLOAD_BYTES_MAX] {
+            assert_eq!(call(b"ignored", want as u64).unwrap().len(), want);
+        }
+    }
+
+    #[test]
+    fn it_refuses_more_than_a_message_holds() {
+        for want in [PAYLOAD_BYTES_MAX as u64 + 1, u64::MAX] {
+            let status = call(b"", want).unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert!(
+                status.message().contains(&PAYLOAD_BYTES_MAX.to_string()),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_reply_is_as_long_as_the_limit() {
+        let reply = EchoReply {
+            payload: Bytes::from_static(&FILLER),
+        };
+        assert_eq!(reply.encoded_len(), 4 * 1024 * 1024);
+    }
+}

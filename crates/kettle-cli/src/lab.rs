@@ -1,0 +1,107 @@
+//! The lab: the I/O models side by side, under the same real RPC traffic.
+//!
+//! `plan.rs` says what is measured, `measure.rs` measures one cell of it with a `server_process.rs`,
+//! `proc_sample.rs` reads what that process cost. `cell.rs` keeps what was found, `report.rs` and
+//! `conclusion.rs` tell it, `raw.rs` writes it down.
+
+mod cell;
+mod conclusion;
+mod measure;
+mod plan;
+mod proc_sample;
+mod raw;
+mod report;
+mod server_process;
+
+pub use plan::{Load, Plan};
+pub use raw::write as write_raw;
+
+use crate::affinity::Cores;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use cell::Cell;
+use measure::{Measured, Setup};
+use std::io::Write;
+
+/// What the lab found out.
+#[derive(Debug)]
+pub struct Results {
+    /// One for each load that was begun.
+    pub loads: Vec<LoadResults>,
+    /// Where server and load generator ran; `None` when they shared a core.
+    pub cores: Option<Cores>,
+    /// Whether it was ended early.
+    pub interrupted: bool,
+}
+
+/// What was found out under one load.
+#[derive(Debug)]
+pub struct LoadResults {
+    /// The load.
+    pub load: Load,
+    /// One for each row of the table.
+    pub cells: Vec<Cell>,
+}
+
+impl Results {
+    /// Whether a call failed, or a server did not do what its model promises.
+    pub fn any_failed(&self) -> bool {
+        self.loads
+            .iter()
+            .flat_map(|load| &load.cells)
+            .any(Cell::failed)
+    }
+}
+
+/// Measures load after load and prints a table for each as soon as it is there.
+pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Results, Failure> {
+    let cores = Cores::choose()?;
+    report::write_heading(plan, cores, out)?;
+    let setup = Setup {
+        plan,
+        cores,
+        interrupt,
+    };
+    let progress = Progress::new(plan.steps() as u64);
+    let mut results = Results {
+        loads: Vec::new(),
+        cores,
+        interrupted: false,
+    };
+    for &load in &plan.loads {
+        if interrupt.is_set() {
+            break;
+        }
+        let found = run_load(&setup, load, &progress)?;
+        progress.suspend(|| report::write_load(&found, out))?;
+        results.loads.push(found);
+    }
+    progress.done();
+    results.interrupted = interrupt.is_set();
+    report::write_ending(&results, out)?;
+    Ok(results)
+}
+
+/// The rows in turns, round after round, so that a noisy minute hits all of them alike.
+fn run_load(setup: &Setup<'_>, load: Load, progress: &Progress) -> Result<LoadResults, Failure> {
+    let mut cells: Vec<_> = setup.plan.rows(load).into_iter().map(Cell::new).collect();
+    for round in 1..=setup.plan.rounds {
+        for cell in &mut cells {
+            if setup.interrupt.is_set() {
+                return Ok(LoadResults { load, cells });
+            }
+            progress.doing(format!("{load}: {}, round {round}", cell.row));
+            // What keeps a model from being measured does not change from round to round.
+            if cell.reason.is_none() {
+                match measure::measure(setup, &cell.row)? {
+                    Measured::Round(round) => cell.rounds.push(*round),
+                    Measured::Reason(reason) => cell.reason = Some(reason),
+                    Measured::Interrupted => return Ok(LoadResults { load, cells }),
+                }
+            }
+            progress.step();
+        }
+    }
+    Ok(LoadResults { load, cells })
+}

@@ -1,0 +1,153 @@
+//! What was found out about a model under a load: figures, or why there are none.
+
+use super::plan::Row;
+use crate::latency::Percentiles;
+use crate::load::Errors;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What was found out about a row.
+#[derive(Debug)]
+pub struct Cell {
+    /// The row.
+    pub row: Row,
+    /// Figures of each round.
+    pub rounds: Vec<Round>,
+    /// Why there are none, or no more.
+    pub reason: Option<Reason>,
+}
+
+/// Figures of one round.
+#[derive(Clone, Debug, Serialize)]
+pub struct Round {
+    /// How long it was measured.
+    pub seconds: f64,
+    /// Calls that succeeded within that time.
+    pub calls: u64,
+    /// The same per second.
+    pub rps: f64,
+    /// Latencies of those.
+    #[serde(flatten)]
+    pub latency: Percentiles,
+    /// Failed calls by status, from the first call to the last.
+    pub errors: BTreeMap<String, Errors>,
+    /// Processor time of the server process per call, in microseconds, user and system together.
+    pub cpu_us_per_call: f64,
+    /// Where the processor time comes from.
+    pub cpu_source: &'static str,
+    /// The server's system calls on sockets and pollers per call.
+    pub system_calls_per_call: f64,
+    /// Context switches of the server's threads per call; `None` when threads ended meanwhile.
+    pub switches_per_call: Option<f64>,
+    /// Growth of the server's anonymous memory from before the first connection to after the last,
+    /// per connection, in bytes; `None` where the kernel does not tell.
+    pub memory_bytes_per_connection: Option<f64>,
+}
+
+/// Why a model has no figures under a load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Reason {
+    /// The model serves one connection at a time; others wait.
+    Waits {
+        /// Connections that were served.
+        served: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// The server refused connections beyond a limit.
+    Refused {
+        /// Connections that it took.
+        at: usize,
+    },
+    /// This machine does not run the model.
+    NotHere {
+        /// What the kernel says.
+        why: String,
+    },
+    /// Something went wrong that should not.
+    Failed {
+        /// What.
+        why: String,
+    },
+}
+
+impl Cell {
+    /// Nothing yet.
+    pub fn new(row: Row) -> Self {
+        Self {
+            row,
+            rounds: Vec::new(),
+            reason: None,
+        }
+    }
+
+    /// The middle of a figure over the rounds; `None` when no round has it.
+    pub fn median(&self, figure: impl Fn(&Round) -> Option<f64>) -> Option<f64> {
+        median(self.rounds.iter().filter_map(figure).collect())
+    }
+
+    /// Processor time per call of each round.
+    pub fn costs(&self) -> Vec<f64> {
+        self.rounds
+            .iter()
+            .map(|round| round.cpu_us_per_call)
+            .collect()
+    }
+
+    /// Whether a call failed, or the server did.
+    pub fn failed(&self) -> bool {
+        let errors = self.rounds.iter().any(|round| !round.errors.is_empty());
+        errors || matches!(self.reason, Some(Reason::Failed { .. }))
+    }
+}
+
+/// The middle value, or the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count.is_multiple_of(2) => Some((values[middle - 1] + values[middle]) / 2.0),
+        _ => Some(values[middle]),
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Waits { served, of } => write!(f, "waits ({served} of {of} served)"),
+            Reason::Refused { at } => write!(f, "refused at {at}"),
+            Reason::NotHere { why } => write!(f, "not on this kernel: {why}"),
+            Reason::Failed { why } => write!(f, "FAILED: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0]), Some(3.0));
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+
+    #[test]
+    fn reasons_are_named() {
+        assert_eq!(
+            Reason::Waits { served: 1, of: 64 }.to_string(),
+            "waits (1 of 64 served)"
+        );
+        assert_eq!(Reason::Refused { at: 1017 }.to_string(), "refused at 1017");
+        let why = "not permitted".to_owned();
+        assert_eq!(
+            Reason::NotHere { why }.to_string(),
+            "not on this kernel: not permitted"
+        );
+    }
+}

@@ -1,0 +1,213 @@
+//! One turn of one model under one load.
+
+use super::cell::{Reason, Round};
+use super::plan::{CONNECT_TIMEOUT, Plan, Row, serves_one};
+use super::proc_sample::{ProcSample, anonymous_bytes};
+use super::server_process::ServerProcess;
+use crate::affinity::Cores;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::load::{Connected, EchoCall, Generator, Observer, Pace, Record, Unserved};
+use crate::server_counts::ServerCounts;
+use kettle::{Model, Probe};
+
+/// What all turns share.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// What is measured.
+    pub plan: &'a Plan,
+    /// Where server and generator run.
+    pub cores: Option<Cores>,
+    /// Whether somebody wants the lab to end.
+    pub interrupt: &'a Interrupt,
+}
+
+/// What came of a turn.
+#[derive(Debug)]
+pub enum Measured {
+    /// Figures.
+    Round(Box<Round>),
+    /// Why there are none.
+    Reason(Reason),
+    /// Somebody ended it.
+    Interrupted,
+}
+
+/// Starts a server, loads it, and ends it. What goes wrong with the server is a reason; a failure is
+/// what goes wrong with the lab itself.
+pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
+    if let Probe::Refused(why) = row.model.probe() {
+        return Ok(Measured::Reason(Reason::NotHere { why }));
+    }
+    let measured = ServerProcess::start(row.model, setup.cores)
+        .and_then(|mut server| load(setup, row, &mut server));
+    match measured {
+        _ if setup.interrupt.is_set() => Ok(Measured::Interrupted),
+        Ok(measured) => Ok(measured),
+        Err(failure) => Ok(Measured::Reason(Reason::Failed {
+            why: failure.to_string(),
+        })),
+    }
+}
+
+fn load(setup: &Setup<'_>, row: &Row, server: &mut ServerProcess) -> Result<Measured, Failure> {
+    let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
+    let before = anonymous_bytes(server.id());
+    let idle = generator.connect(server.url(), row.load.idle, CONNECT_TIMEOUT)?;
+    let busy = generator.connect(server.url(), row.load.connections, CONNECT_TIMEOUT)?;
+    if setup.interrupt.is_set() {
+        return Ok(Measured::Interrupted);
+    }
+    let after = anonymous_bytes(server.id());
+    if 0 < idle.unserved.count + busy.unserved.count {
+        let refused = server.counts()?.connections_refused;
+        return Ok(Measured::Reason(why_unserved(
+            row.model, &idle, &busy, refused,
+        )));
+    }
+    let pace = Pace::Closed {
+        in_flight: row.load.in_flight,
+    };
+    let call = EchoCall::new(setup.plan.payload, 0);
+    let mut samples = Samples {
+        server,
+        taken: Vec::with_capacity(2),
+    };
+    let record = generator.run(&busy.channels, call, pace, setup.plan.window, &mut samples)?;
+    let [begin, end] = samples.taken.as_slice() else {
+        return Err(Failure::Text(
+            "the measurement did not come to its end".to_owned(),
+        ));
+    };
+    let memory = growth(before, after, row.load.total());
+    Ok(Measured::Round(Box::new(round(
+        &record, begin, end, memory,
+    ))))
+}
+
+/// What a server had counted and cost at one moment.
+#[derive(Debug)]
+struct Sample {
+    counts: ServerCounts,
+    cost: ProcSample,
+}
+
+/// Takes a sample where the measurement begins and where it ends.
+struct Samples<'a> {
+    server: &'a mut ServerProcess,
+    taken: Vec<Sample>,
+}
+
+impl Samples<'_> {
+    fn take(&mut self) -> Result<(), Failure> {
+        let counts = self.server.counts()?;
+        let cost = ProcSample::read(self.server.id())?;
+        self.taken.push(Sample { counts, cost });
+        Ok(())
+    }
+}
+
+impl Observer for Samples<'_> {
+    fn begins(&mut self) -> Result<(), Failure> {
+        self.take()
+    }
+
+    fn ends(&mut self) -> Result<(), Failure> {
+        self.take()
+    }
+}
+
+/// The server's own count of calls is what its costs are divided by: both were taken at the same
+/// moments.
+fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> Round {
+    let calls = end.counts.calls.saturating_sub(begin.counts.calls);
+    let per_call = |count: f64| count / calls as f64;
+    let cost = end.cost.since(&begin.cost);
+    let system_calls = end
+        .counts
+        .system_calls
+        .total
+        .saturating_sub(begin.counts.system_calls.total);
+    Round {
+        seconds: record.seconds,
+        calls: record.calls(),
+        rps: record.rps(),
+        latency: record.latencies.percentiles(),
+        errors: record.errors.clone(),
+        cpu_us_per_call: per_call(cost.nanos as f64 / 1000.0),
+        cpu_source: cost.source,
+        system_calls_per_call: per_call(system_calls as f64),
+        switches_per_call: cost.switches.map(|switches| per_call(switches as f64)),
+        memory_bytes_per_connection: memory,
+    }
+}
+
+fn growth(before: Option<u64>, after: Option<u64>, connections: usize) -> Option<f64> {
+    Some((after? as f64 - before? as f64) / connections as f64)
+}
+
+fn why_unserved(model: Model, idle: &Connected, busy: &Connected, refused: u64) -> Reason {
+    let served = idle.channels.len() + busy.channels.len();
+    let unserved = [&idle.unserved, &busy.unserved];
+    let count: usize = unserved.iter().map(|unserved| unserved.count).sum();
+    let timed_out: usize = unserved.iter().map(|unserved| unserved.timed_out).sum();
+    let first = |unserved: &&Unserved| unserved.first.clone();
+    if 0 < refused {
+        return Reason::Refused { at: served };
+    }
+    if serves_one(model) && timed_out == count {
+        return Reason::Waits {
+            served,
+            of: served + count,
+        };
+    }
+    let why = unserved.iter().find_map(first).unwrap_or_default();
+    Reason::Failed {
+        why: format!("{count} of {} connections: {why}", served + count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected(unserved: usize, timed_out: usize) -> Connected {
+        let first = (0 < unserved).then(|| "the first reason".to_owned());
+        let unserved = Unserved {
+            count: unserved,
+            timed_out,
+            first,
+        };
+        Connected {
+            channels: Vec::new(),
+            unserved,
+        }
+    }
+
+    #[test]
+    fn only_blocking_may_let_connections_wait() {
+        let (none, some) = (connected(0, 0), connected(63, 63));
+        let reason = why_unserved(Model::Blocking, &none, &some, 0);
+        assert_eq!(reason, Reason::Waits { served: 0, of: 63 });
+        let reason = why_unserved(Model::Epoll, &none, &some, 0);
+        assert!(matches!(reason, Reason::Failed { .. }), "{reason}");
+    }
+
+    #[test]
+    fn a_limit_is_told_apart_from_a_failure() {
+        let (none, some) = (connected(0, 0), connected(5, 1));
+        assert_eq!(
+            why_unserved(Model::Select, &none, &some, 5),
+            Reason::Refused { at: 0 }
+        );
+        let reason = why_unserved(Model::Blocking, &some, &none, 0).to_string();
+        assert_eq!(reason, "FAILED: 5 of 5 connections: the first reason");
+    }
+
+    #[test]
+    fn memory_is_told_per_connection() {
+        assert_eq!(growth(Some(1000), Some(3000), 4), Some(500.0));
+        assert_eq!(growth(Some(3000), Some(1000), 2), Some(-1000.0));
+        assert_eq!(growth(None, Some(1000), 2), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! What is measured: loads, models, rounds, and how long it will take.
+
+use crate::load::Window;
+use crate::table::grouped;
+use kettle::Model;
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// How long a connection may wait to be served. Any model but `blocking` serves in milliseconds.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What starting a server takes, at most, on a machine like those it was measured on.
+const START: Duration = Duration::from_millis(60);
+
+/// What opening one connection takes, a thread for it included.
+const CONNECT: Duration = Duration::from_micros(150);
+
+/// Traffic from one process to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// Connections that make calls.
+    pub connections: usize,
+    /// Calls in flight on each of them.
+    pub in_flight: usize,
+    /// Connections that make none.
+    pub idle: usize,
+}
+
+/// What the lab measures.
+#[derive(Debug)]
+pub struct Plan {
+    /// The models.
+    pub models: Vec<Model>,
+    /// Under each of these.
+    pub loads: Vec<Load>,
+    /// Bytes of each payload.
+    pub payload: usize,
+    /// How often each model has its turn under each load.
+    pub rounds: usize,
+    /// How long a turn is.
+    pub window: Window,
+}
+
+/// A row of a table: a model under a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The model.
+    pub model: Model,
+    /// What it is measured with: the load of the table, but for [`Row::alone`].
+    pub load: Load,
+    /// With one connection in place of all, for a model that serves one at a time. It does not
+    /// compare with the other rows.
+    pub alone: bool,
+}
+
+impl Load {
+    /// What the lab measures unless told otherwise.
+    pub const USUAL: [Load; 4] = [
+        Load {
+            connections: 1,
+            in_flight: 1,
+            idle: 0,
+        },
+        Load {
+            connections: 64,
+            in_flight: 1,
+            idle: 0,
+        },
+        Load {
+            connections: 64,
+            in_flight: 16,
+            idle: 0,
+        },
+        Load {
+            connections: 64,
+            in_flight: 1,
+            idle: 1000,
+        },
+    ];
+
+    /// All connections.
+    pub fn total(&self) -> usize {
+        self.connections + self.idle
+    }
+}
+
+impl Plan {
+    /// The rows of a load's table.
+    pub fn rows(&self, load: Load) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for &model in &self.models {
+            rows.push(Row {
+                model,
+                load,
+                alone: false,
+            });
+            if serves_one(model) && 1 < load.total() {
+                let load = Load {
+                    connections: 1,
+                    idle: 0,
+                    ..load
+                };
+                rows.push(Row {
+                    model,
+                    load,
+                    alone: true,
+                });
+            }
+        }
+        rows
+    }
+
+    /// Turns of all models under all loads.
+    pub fn steps(&self) -> usize {
+        let rows: usize = self.loads.iter().map(|&load| self.rows(load).len()).sum();
+        rows * self.rounds
+    }
+
+    /// How long all of it will take.
+    pub fn estimate(&self) -> Duration {
+        let rows = self.loads.iter().flat_map(|&load| self.rows(load));
+        rows.map(|row| self.estimate_row(&row)).sum()
+    }
+
+    fn estimate_row(&self, row: &Row) -> Duration {
+        let connect = START + CONNECT * row.load.total() as u32;
+        let connections_max = row.model.traits().driver_connections_max;
+        match connections_max {
+            _ if serves_one(row.model) && 1 < row.load.total() => connect + CONNECT_TIMEOUT,
+            Some(max) if !row.model.traits().thread_per_connection && max < row.load.total() => {
+                connect
+            }
+            _ => (connect + self.window.warmup + self.window.duration) * self.rounds as u32,
+        }
+    }
+}
+
+/// Whether a server of this model serves one connection at a time.
+pub fn serves_one(model: Model) -> bool {
+    let traits = model.traits();
+    traits.driver_connections_max == Some(1) && !traits.thread_per_connection
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if 0 < self.idle {
+            write!(f, "{} idle + ", grouped(self.idle as u64))?;
+        }
+        write!(
+            f,
+            "{} × {}",
+            grouped(self.connections as u64),
+            self.in_flight
+        )
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.alone {
+            true => write!(f, "{} (1 connection)", self.model),
+            false => write!(f, "{}", self.model),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(loads: &[Load]) -> Plan {
+        let window = Window {
+            warmup: Duration::from_millis(150),
+            duration: Duration::from_millis(800),
+        };
+        Plan {
+            models: Model::ALL.to_vec(),
+            loads: loads.to_vec(),
+            payload: 128,
+            rounds: 3,
+            window,
+        }
+    }
+
+    #[test]
+    fn blocking_has_a_row_of_its_own_where_others_have_several_connections() {
+        let plan = plan(&Load::USUAL);
+        assert_eq!(plan.rows(Load::USUAL[0]).len(), 7);
+        let rows = plan.rows(Load::USUAL[3]);
+        assert_eq!(rows.len(), 8);
+        assert_eq!(rows[1].to_string(), "blocking (1 connection)");
+        assert_eq!(
+            rows[1].load,
+            Load {
+                connections: 1,
+                in_flight: 1,
+                idle: 0
+            }
+        );
+        assert!(rows.iter().filter(|row| row.alone).count() == 1);
+    }
+
+    #[test]
+    fn the_usual_plan_takes_less_than_two_minutes() {
+        let estimate = plan(&Load::USUAL).estimate();
+        assert!(estimate < Duration::from_secs(110), "{estimate:?}");
+        assert!(Duration::from_secs(60) < estimate, "{estimate:?}");
+    }
+
+    #[test]
+    fn what_is_not_measured_takes_no_rounds() {
+        let idle = plan(&[Load {
+            connections: 64,
+            in_flight: 1,
+            idle: 1000,
+        }])
+        .estimate();
+        let busy = plan(&[Load {
+            connections: 64,
+            in_flight: 1,
+            idle: 0,
+        }])
+        .estimate();
+        assert!(idle < busy, "select is over its limit: {idle:?} < {busy:?}");
+    }
+
+    #[test]
+    fn loads_have_names() {
+        let names = Load::USUAL.map(|load| load.to_string());
+        assert_eq!(names, ["1 × 1", "64 × 1", "64 × 16", "1000 idle + 64 × 1"]);
+    }
+}

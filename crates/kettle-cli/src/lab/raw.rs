@@ -1,0 +1,144 @@
+//! Everything that the lab found out, as JSON.
+
+use super::cell::{Cell, Reason, Round};
+use super::plan::{CONNECT_TIMEOUT, Load, Plan};
+use super::{LoadResults, Results, report};
+use crate::failure::Failure;
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[derive(Debug, Serialize)]
+struct Raw<'a> {
+    kettle: &'static str,
+    command: Vec<String>,
+    /// When the lab ended, in seconds since 1970.
+    ended_unix_s: u64,
+    interrupted: bool,
+    machine: Machine,
+    settings: Settings<'a>,
+    loads: Vec<RawLoad<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Machine {
+    kernel: String,
+    processor: String,
+    cores: usize,
+    /// Null when server and load generator shared a core.
+    server_core: Option<usize>,
+    generator_core: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Settings<'a> {
+    models: Vec<&'a str>,
+    payload: usize,
+    rounds: usize,
+    warmup_s: f64,
+    duration_s: f64,
+    connect_timeout_s: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct RawLoad<'a> {
+    #[serde(flatten)]
+    load: Load,
+    conclusion: String,
+    rows: Vec<RawRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RawRow<'a> {
+    model: &'static str,
+    /// With one connection in place of all.
+    alone: bool,
+    #[serde(flatten)]
+    load: Load,
+    rounds: &'a [Round],
+    reason: Option<&'a Reason>,
+}
+
+/// Writes everything to a file.
+pub fn write(plan: &Plan, results: &Results, path: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::because(format!("cannot write {}", path.display()), &error);
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    serde_json::to_writer_pretty(&mut file, &raw(plan, results))?;
+    writeln!(file).and_then(|()| file.flush()).map_err(failed)
+}
+
+fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Raw {
+        kettle: env!("CARGO_PKG_VERSION"),
+        command: std::env::args_os()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect(),
+        ended_unix_s: since_1970.as_secs(),
+        interrupted: results.interrupted,
+        machine: machine(results),
+        settings: Settings {
+            models: plan.models.iter().map(|model| model.name()).collect(),
+            payload: plan.payload,
+            rounds: plan.rounds,
+            warmup_s: plan.window.warmup.as_secs_f64(),
+            duration_s: plan.window.duration.as_secs_f64(),
+            connect_timeout_s: CONNECT_TIMEOUT.as_secs_f64(),
+        },
+        loads: results.loads.iter().map(raw_load).collect(),
+    }
+}
+
+fn raw_load(results: &LoadResults) -> RawLoad<'_> {
+    RawLoad {
+        load: results.load,
+        conclusion: report::conclusion(&results.cells),
+        rows: results.cells.iter().map(raw_row).collect(),
+    }
+}
+
+fn raw_row(cell: &Cell) -> RawRow<'_> {
+    RawRow {
+        model: cell.row.model.name(),
+        alone: cell.row.alone,
+        load: cell.row.load,
+        rounds: &cell.rounds,
+        reason: cell.reason.as_ref(),
+    }
+}
+
+fn machine(results: &Results) -> Machine {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    Machine {
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        processor: processor(&read("/proc/cpuinfo")),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        server_core: results.cores.map(|cores| cores.server),
+        generator_core: results.cores.map(|cores| cores.generator),
+    }
+}
+
+/// The processor's name as the kernel tells it; empty where it does not.
+fn processor(cpuinfo: &str) -> String {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"));
+    let name = line
+        .and_then(|line| line.split_once(':'))
+        .map(|(_, name)| name.trim());
+    name.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_has_a_name() {
+        let text = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t: fpu\n";
+        assert_eq!(processor(text), "AMD EPYC");
+        assert_eq!(processor("CPU part: 0xd0c\n"), "");
+    }
+}

@@ -1,0 +1,258 @@
+//! What the lab prints.
+
+use super::cell::{Cell, Round};
+use super::conclusion::{Contender, conclude};
+use super::plan::{CONNECT_TIMEOUT, Plan};
+use super::{LoadResults, Results};
+use crate::affinity::Cores;
+use crate::load::Errors;
+use crate::table::{Table, grouped, latency, number};
+use std::io::{self, Write};
+
+/// Prints what will be measured, and how long that takes.
+pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> io::Result<()> {
+    let models: Vec<_> = plan.models.iter().map(|model| model.name()).collect();
+    let place = match cores {
+        Some(cores) => {
+            format!(
+                "server on core {}, load generator on core {}",
+                cores.server, cores.generator
+            )
+        }
+        None => "server and load generator share the only core".to_owned(),
+    };
+    let seconds = plan.estimate().as_secs_f64().ceil();
+    writeln!(
+        out,
+        "Comparing {} on loopback: {} B payload, {} rounds of {:?} in turns, {place}.",
+        models.join(", "),
+        plan.payload,
+        plan.rounds,
+        plan.window.duration,
+    )?;
+    writeln!(out, "This takes about {seconds} s.")?;
+    out.flush()
+}
+
+/// Prints the table of a load, what failed, and the conclusion.
+pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> {
+    let load = &results.load;
+    writeln!(out)?;
+    writeln!(out, "{load}   {}", in_words(results))?;
+    write!(out, "{}", table(&results.cells))?;
+    for cell in &results.cells {
+        write_failures(cell, out)?;
+    }
+    writeln!(out, "→ {}", conclusion(&results.cells))?;
+    out.flush()
+}
+
+/// Prints how the tables are to be read.
+pub fn write_ending(results: &Results, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    writeln!(
+        out,
+        "Every figure is the median of the rounds; CPU: of the server process, user and system, \
+         with\nits least and most; system calls: on sockets and pollers; switches: context switches \
+         of the\nserver's threads; memory: growth of the server's heap and stacks, from before the \
+         first\nconnection to after the last, without the kernel's socket buffers. `waits`: not served \
+         within {CONNECT_TIMEOUT:?}."
+    )?;
+    if results.interrupted {
+        writeln!(out, "Interrupted: not everything was measured.")?;
+    }
+    if results.any_failed() {
+        writeln!(out, "Something FAILED; see above.")?;
+    }
+    out.flush()
+}
+
+/// What follows from the figures of a load. A row with one connection in place of many takes no part.
+pub fn conclusion(cells: &[Cell]) -> String {
+    let costs: Vec<_> = cells.iter().map(Cell::costs).collect();
+    let compared = cells.iter().zip(&costs).filter(|(cell, _)| !cell.row.alone);
+    let contenders: Vec<_> = compared
+        .map(|(cell, costs)| Contender {
+            name: cell.row.model.name(),
+            costs,
+        })
+        .collect();
+    conclude(&contenders)
+}
+
+fn in_words(results: &LoadResults) -> String {
+    let load = &results.load;
+    let s = |count: usize| if count == 1 { "" } else { "s" };
+    let busy = format!(
+        "{} connection{} with {} call{} in flight",
+        grouped(load.connections as u64),
+        s(load.connections),
+        load.in_flight,
+        s(load.in_flight),
+    );
+    match load.idle {
+        0 => busy,
+        idle => format!(
+            "{busy} beside {} idle connection{}",
+            grouped(idle as u64),
+            s(idle)
+        ),
+    }
+}
+
+fn table(cells: &[Cell]) -> Table {
+    let mut table = Table::new(&[
+        "model",
+        "calls/s",
+        "p50",
+        "p99",
+        "CPU µs/call",
+        "least–most",
+        "system calls/call",
+        "switches/call",
+        "memory/connection",
+    ]);
+    for cell in cells {
+        match (&cell.reason, cell.rounds.is_empty()) {
+            (Some(reason), _) => table.remark(cell.row.to_string(), reason.to_string()),
+            (None, true) => table.remark(cell.row.to_string(), "interrupted"),
+            (None, false) => table.row(figures(cell)),
+        }
+    }
+    table
+}
+
+fn figures(cell: &Cell) -> Vec<String> {
+    let median = |figure: fn(&Round) -> f64| cell.median(|round| Some(figure(round)));
+    let show = |value: Option<f64>, text: fn(f64) -> String| value.map_or("-".to_owned(), text);
+    let costs = cell.costs();
+    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    vec![
+        cell.row.to_string(),
+        show(median(|round| round.rps), |rps| grouped(rps.round() as u64)),
+        show(median(|round| round.latency.p50_us), latency),
+        show(median(|round| round.latency.p99_us), latency),
+        show(median(|round| round.cpu_us_per_call), number),
+        format!("{}–{}", number(least), number(most)),
+        show(median(|round| round.system_calls_per_call), number),
+        show(cell.median(|round| round.switches_per_call), number),
+        show(cell.median(|round| round.memory_bytes_per_connection), kib),
+    ]
+}
+
+fn kib(bytes: f64) -> String {
+    format!("{} KiB", number(bytes / 1024.0))
+}
+
+fn write_failures(cell: &Cell, out: &mut dyn Write) -> io::Result<()> {
+    for (index, round) in cell.rounds.iter().enumerate() {
+        for (kind, errors) in &round.errors {
+            let (row, number) = (&cell.row, index + 1);
+            let Errors { count, first } = errors;
+            writeln!(
+                out,
+                "FAILED: {row}, round {number}: {count} calls, {kind} ({first})"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::cell::Reason;
+    use crate::lab::plan::{Load, Row};
+    use crate::latency::Percentiles;
+    use kettle::Model;
+    use std::collections::BTreeMap;
+
+    const LOAD: Load = Load {
+        connections: 64,
+        in_flight: 1,
+        idle: 0,
+    };
+
+    fn round(cpu_us_per_call: f64) -> Round {
+        Round {
+            seconds: 1.0,
+            calls: 100_000,
+            rps: 100_000.0 / cpu_us_per_call,
+            latency: Percentiles {
+                p50_us: 50.0,
+                p99_us: 1500.0,
+                ..Percentiles::default()
+            },
+            errors: BTreeMap::new(),
+            cpu_us_per_call,
+            cpu_source: "schedstat",
+            system_calls_per_call: 2.0,
+            switches_per_call: None,
+            memory_bytes_per_connection: Some(2048.0),
+        }
+    }
+
+    fn cell(model: Model, alone: bool, costs: &[f64]) -> Cell {
+        let mut cell = Cell::new(Row {
+            model,
+            load: LOAD,
+            alone,
+        });
+        cell.rounds = costs.iter().copied().map(round).collect();
+        cell
+    }
+
+    fn written(cells: Vec<Cell>) -> String {
+        let mut out = Vec::new();
+        write_load(&LoadResults { load: LOAD, cells }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_has_figures_reasons_and_a_conclusion() {
+        let mut waits = cell(Model::Blocking, false, &[]);
+        waits.reason = Some(Reason::Waits { served: 1, of: 64 });
+        let text = written(vec![
+            waits,
+            cell(Model::Blocking, true, &[1.0, 1.0]),
+            cell(Model::Epoll, false, &[4.0, 5.0, 4.5]),
+            cell(Model::Poll, false, &[9.0, 8.0, 10.0]),
+        ]);
+        assert!(
+            text.contains("64 connections with 1 call in flight"),
+            "{text}"
+        );
+        assert!(
+            text.contains("blocking                 waits (1 of 64 served)"),
+            "{text}"
+        );
+        let epoll = "epoll                     22,222  50.0 µs  1.50 ms         4.50   4.00–5.00";
+        assert!(text.contains(epoll), "{text}");
+        assert!(text.contains("-           2.00 KiB"), "{text}");
+        let wanted =
+            "→ epoll costs the least CPU, 4.50 µs per call: 50 % less than poll, 9.00 µs.\n";
+        assert!(
+            text.ends_with(wanted),
+            "the row with one connection takes no part: {text}"
+        );
+    }
+
+    #[test]
+    fn a_failed_call_is_shown() {
+        let mut failed = cell(Model::Poll, false, &[1.0, 1.0]);
+        let errors = Errors {
+            count: 3,
+            first: "gone".to_owned(),
+        };
+        failed.rounds[1]
+            .errors
+            .insert("UNAVAILABLE".to_owned(), errors);
+        assert!(failed.failed());
+        let text = written(vec![failed]);
+        assert!(
+            text.contains("FAILED: poll, round 2: 3 calls, UNAVAILABLE (gone)"),
+            "{text}"
+        );
+    }
+}

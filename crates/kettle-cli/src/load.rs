@@ -1,0 +1,223 @@
+//! The load generator: connections and calls, all on the calling thread.
+//!
+//! `connect.rs` opens connections, `closed.rs` and `open.rs` keep calls coming, `echo_call.rs` is one
+//! call, `record.rs` what is written down of them.
+
+mod closed;
+mod connect;
+mod echo_call;
+mod open;
+mod record;
+
+pub use connect::{Connected, Unserved};
+pub use echo_call::EchoCall;
+pub use record::{Errors, Record};
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use kettle::{Channel, LocalLoop, Model};
+use open::Schedule;
+use record::Recorder;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long calls that are in flight at the end of a load may take to be answered.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the loop runs between looks at the clock and at Ctrl-C.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// How calls follow each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// Closed loop: a call follows the answer of the one before.
+    Closed {
+        /// Calls in flight on each connection.
+        in_flight: usize,
+    },
+    /// Open loop: calls follow a schedule, whatever the answers do.
+    Open {
+        /// Calls per second over all connections.
+        rate: f64,
+        /// Calls that may wait for their answers; what is due beyond that is skipped, and counted.
+        outstanding_max: usize,
+    },
+}
+
+/// How long a load runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Before it is measured.
+    pub warmup: Duration,
+    /// While it is measured.
+    pub duration: Duration,
+}
+
+/// Is told how a load goes on. The loop stands still meanwhile.
+pub trait Observer {
+    /// The warm-up is over: what happens from now on is measured.
+    fn begins(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// The measurement is over; calls are still in flight.
+    fn ends(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// So much time has passed since the load began.
+    fn goes_on(&mut self, _elapsed: Duration) {}
+}
+
+/// Opens connections and makes calls on them, on the thread that it was made on.
+#[derive(Debug)]
+pub struct Generator {
+    local: LocalLoop,
+    interrupt: Interrupt,
+}
+
+impl Generator {
+    /// A generator without connections on this I/O model.
+    pub fn new(model: Model, interrupt: Interrupt) -> Result<Self, Failure> {
+        Ok(Self {
+            local: LocalLoop::new(model)?,
+            interrupt,
+        })
+    }
+
+    /// Makes calls on the connections for the time of the window.
+    ///
+    /// With Ctrl-C it ends early, and gives what was recorded until then.
+    pub fn run(
+        &mut self,
+        channels: &[Channel],
+        call: EchoCall,
+        pace: Pace,
+        window: Window,
+        observer: &mut dyn Observer,
+    ) -> Result<Record, Failure> {
+        let recorder = Arc::new(Recorder::new());
+        let mut source = Source::begin(&mut self.local, channels, call, pace, &recorder);
+        let begun = Instant::now();
+        self.go_on(&mut source, begun, window.warmup, observer)?;
+        observer.begins()?;
+        recorder.measure(true);
+        let measured = Instant::now();
+        source.reset(measured);
+        self.go_on(&mut source, measured, window.duration, observer)?;
+        let ended = Instant::now();
+        recorder.measure(false);
+        recorder.stop();
+        observer.ends()?;
+        self.drain(&recorder)?;
+        let skipped = source.skipped();
+        Ok(recorder.finish((measured, ended), skipped, self.interrupt.is_set()))
+    }
+
+    /// Makes calls until the time is over, no caller is left, or somebody interrupts.
+    fn go_on(
+        &mut self,
+        source: &mut Source<'_>,
+        begun: Instant,
+        duration: Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
+        let until = begun + duration;
+        while Instant::now() < until && !self.interrupt.is_set() {
+            let slice = until.min(Instant::now() + SLICE);
+            if !source.run(&mut self.local, slice)? {
+                break;
+            }
+            observer.goes_on(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Waits for the answers to calls in flight, and gives up those that do not come.
+    fn drain(&mut self, recorder: &Recorder) -> Result<(), Failure> {
+        let until = Instant::now() + DRAIN_TIMEOUT;
+        while 0 < recorder.outstanding() && Instant::now() < until && !self.interrupt.is_set() {
+            let slice = until.min(Instant::now() + Duration::from_millis(1));
+            if self.local.run_until(slice)? {
+                break;
+            }
+        }
+        self.local.drop_tasks();
+        Ok(())
+    }
+}
+
+/// What keeps calls coming.
+#[derive(Debug)]
+enum Source<'a> {
+    Closed,
+    Open {
+        channels: &'a [Channel],
+        call: EchoCall,
+        schedule: Schedule,
+        recorder: Arc<Recorder>,
+    },
+}
+
+impl<'a> Source<'a> {
+    fn begin(
+        local: &mut LocalLoop,
+        channels: &'a [Channel],
+        call: EchoCall,
+        pace: Pace,
+        recorder: &Arc<Recorder>,
+    ) -> Self {
+        match pace {
+            Pace::Closed { in_flight } => {
+                closed::start(local, channels, in_flight, &call, recorder);
+                Source::Closed
+            }
+            Pace::Open {
+                rate,
+                outstanding_max,
+            } => {
+                // Without a task the loop would not wait for the next moment of the schedule.
+                local.spawn(std::future::pending());
+                let schedule = Schedule::new(rate, outstanding_max, Instant::now());
+                let recorder = Arc::clone(recorder);
+                Source::Open {
+                    channels,
+                    call,
+                    schedule,
+                    recorder,
+                }
+            }
+        }
+    }
+
+    /// The measurement begins now: the schedule counts from here.
+    fn reset(&mut self, now: Instant) {
+        if let Source::Open { schedule, .. } = self {
+            schedule.reset(now);
+        }
+    }
+
+    /// Makes calls until this moment. False when nobody is left who would.
+    fn run(&mut self, local: &mut LocalLoop, until: Instant) -> Result<bool, Failure> {
+        match self {
+            Source::Closed => Ok(!local.run_until(until)?),
+            Source::Open {
+                channels,
+                call,
+                schedule,
+                recorder,
+            } => {
+                open::run(local, channels, call, schedule, recorder, until)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Calls that were due and not made.
+    fn skipped(&self) -> u64 {
+        match self {
+            Source::Closed => 0,
+            Source::Open { schedule, .. } => schedule.skipped(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The open loop: calls follow a schedule, whatever the answers do.
+
+use super::echo_call::EchoCall;
+use super::record::Recorder;
+use crate::failure::Failure;
+use kettle::{Channel, LocalLoop};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The loop gets at least this long between looks at the schedule, so that a schedule that is always
+/// behind cannot keep it from taking answers.
+const TURN_MIN: Duration = Duration::from_micros(20);
+
+/// When calls are due.
+#[derive(Debug)]
+pub struct Schedule {
+    interval: Duration,
+    begun: Instant,
+    /// Calls that were due so far, made or skipped.
+    due: u64,
+    outstanding_max: usize,
+    skipped: u64,
+}
+
+impl Schedule {
+    /// So many calls per second from now on.
+    pub fn new(rate: f64, outstanding_max: usize, now: Instant) -> Self {
+        let interval = Duration::from_secs_f64(1.0 / rate);
+        Self {
+            interval,
+            begun: now,
+            due: 0,
+            outstanding_max,
+            skipped: 0,
+        }
+    }
+
+    /// Begins again.
+    pub fn reset(&mut self, now: Instant) {
+        *self = Self {
+            begun: now,
+            due: 0,
+            skipped: 0,
+            ..*self
+        };
+    }
+
+    /// When the next call is due.
+    pub fn next(&self) -> Instant {
+        self.begun + self.interval.mul_f64(self.due as f64)
+    }
+
+    /// Calls that were due and not made.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The next call whose moment has come: its number and the moment.
+    fn take(&mut self, now: Instant) -> Option<(u64, Instant)> {
+        let next = self.next();
+        if now < next {
+            return None;
+        }
+        self.due += 1;
+        Some((self.due - 1, next))
+    }
+}
+
+/// A call that is due.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    moment: Instant,
+    measured: bool,
+}
+
+/// Makes the calls that are due until this moment.
+pub fn run(
+    local: &mut LocalLoop,
+    channels: &[Channel],
+    call: &EchoCall,
+    schedule: &mut Schedule,
+    recorder: &Arc<Recorder>,
+    until: Instant,
+) -> Result<(), Failure> {
+    loop {
+        let now = Instant::now();
+        if until <= now {
+            return Ok(());
+        }
+        while let Some((number, moment)) = schedule.take(now) {
+            if schedule.outstanding_max <= recorder.outstanding() {
+                schedule.skipped += 1;
+                continue;
+            }
+            let channel = &channels[(number % channels.len() as u64) as usize];
+            recorder.caller_begins();
+            // Calls that are due in the measurement belong to it, also when they are answered later.
+            let due = Due {
+                moment,
+                measured: recorder.measuring(),
+            };
+            local.spawn(caller(
+                channel.clone(),
+                call.clone(),
+                Arc::clone(recorder),
+                due,
+            ));
+        }
+        let soonest = Instant::now() + TURN_MIN;
+        local.run_until(schedule.next().min(until).max(soonest))?;
+    }
+}
+
+/// Its latency counts from the scheduled moment: what it waited to be sent is part of it.
+async fn caller(channel: Channel, call: EchoCall, recorder: Arc<Recorder>, due: Due) {
+    match call.make(&channel).await {
+        Ok(()) if due.measured => {
+            let now = Instant::now();
+            recorder.succeeded(now - due.moment, now);
+        }
+        Ok(()) => {}
+        Err(failure) => recorder.failed(failure),
+    }
+    recorder.caller_ends();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_due_at_even_intervals_and_none_is_lost() {
+        let begun = Instant::now();
+        let mut schedule = Schedule::new(1000.0, 1, begun);
+        let mut due_at = |millis| {
+            let now = begun + Duration::from_millis(millis);
+            std::iter::from_fn(|| schedule.take(now)).collect::<Vec<_>>()
+        };
+        assert_eq!(due_at(0), [(0, begun)]);
+        assert_eq!(due_at(0), []);
+        let late = due_at(3);
+        let moments = late.iter().map(|(_, moment)| (*moment - begun).as_millis());
+        assert_eq!(
+            moments.collect::<Vec<_>>(),
+            [1, 2, 3],
+            "the stall does not move the schedule"
+        );
+    }
+
+    #[test]
+    fn rates_do_not_drift() {
+        let begun = Instant::now();
+        let mut schedule = Schedule::new(300_000.0, 1, begun);
+        let now = begun + Duration::from_secs(10);
+        let due = std::iter::from_fn(|| schedule.take(now)).count();
+        assert!((2_999_999..=3_000_002).contains(&due), "{due}");
+    }
+
+    #[test]
+    fn a_reset_forgets() {
+        let begun = Instant::now();
+        let mut schedule = Schedule::new(10.0, 7, begun);
+        schedule.take(begun);
+        schedule.skipped = 3;
+        let later = begun + Duration::from_secs(1);
+        schedule.reset(later);
+        assert_eq!(
+            (
+                schedule.next(),
+                schedule.skipped(),
+                schedule.outstanding_max
+            ),
+            (later, 0, 7)
+        );
+    }
+}

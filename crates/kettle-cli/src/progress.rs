@@ -1,0 +1,55 @@
+//! Progress on a terminal; nothing in a pipe.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// A line on stderr that shows how far a command is, when stderr is a terminal.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// At the beginning of so many steps.
+    pub fn new(steps: u64) -> Self {
+        let target = match io::stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(steps), target);
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
+        bar.set_style(style.expect("the template is a constant that fits"));
+        Self { bar }
+    }
+
+    /// Shows what is going on.
+    pub fn doing(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
+    /// So many steps are done.
+    pub fn at(&self, step: u64) {
+        self.bar.set_position(step);
+    }
+
+    /// One more step is done.
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Takes the line away while something is printed.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    /// Takes the line away, so that the result stands alone.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The step of a bar over time: milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}

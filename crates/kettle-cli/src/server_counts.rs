@@ -1,0 +1,87 @@
+//! What a server tells of itself to whoever started it, as one line of JSON.
+
+use kettle::Stats;
+use serde::{Deserialize, Serialize};
+
+/// Counts of a server since its start. `kettle serve --stats` prints one object for each line that it
+/// reads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerCounts {
+    /// Connections that are open.
+    pub connections: u64,
+    /// Connections that were taken.
+    pub connections_accepted: u64,
+    /// Connections that were refused for a limit.
+    pub connections_refused: u64,
+    /// Calls that were started.
+    pub calls: u64,
+    /// Calls that ended with a status other than OK.
+    pub calls_failed: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Memory of receive pools, in bytes.
+    pub pool_bytes: u64,
+    /// System calls on sockets and pollers, by kind.
+    pub system_calls: SystemCallCounts,
+}
+
+/// System calls by kind; the kinds are those of [`kettle::SystemCalls`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the kinds are kettle's, which documents them")]
+pub struct SystemCallCounts {
+    pub total: u64,
+    pub accept: u64,
+    pub connect: u64,
+    pub receive: u64,
+    pub send: u64,
+    pub wait: u64,
+    pub control: u64,
+    pub wake: u64,
+    pub close: u64,
+}
+
+impl From<&Stats> for ServerCounts {
+    fn from(stats: &Stats) -> Self {
+        let calls = &stats.system_calls;
+        Self {
+            connections: stats.connections,
+            connections_accepted: stats.connections_accepted,
+            connections_refused: stats.connections_refused,
+            calls: stats.calls,
+            calls_failed: stats.calls_failed,
+            received_bytes: stats.received_bytes,
+            sent_bytes: stats.sent_bytes,
+            pool_bytes: stats.pool_bytes,
+            system_calls: SystemCallCounts {
+                total: calls.total(),
+                accept: calls.accept,
+                connect: calls.connect,
+                receive: calls.receive,
+                send: calls.send,
+                wait: calls.wait,
+                control: calls.control,
+                wake: calls.wake,
+                close: calls.close,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_survive_the_way_from_server_to_lab() {
+        let mut stats = Stats::default();
+        stats.calls = 7;
+        stats.system_calls.send = 5;
+        stats.system_calls.wait = 2;
+        let counts = ServerCounts::from(&stats);
+        let line = serde_json::to_string(&counts).unwrap();
+        assert_eq!(serde_json::from_str::<ServerCounts>(&line).unwrap(), counts);
+        assert_eq!((counts.calls, counts.system_calls.total), (7, 7));
+    }
+}

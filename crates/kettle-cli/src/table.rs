@@ -1,0 +1,182 @@
+//! Tables of plain text.
+
+use std::fmt;
+
+/// What stands between two columns.
+const GAP: &str = "  ";
+
+/// Rows under a heading. The first column is set to the left, the others to the right.
+#[derive(Debug)]
+pub struct Table {
+    heading: Vec<String>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+enum Row {
+    Cells(Vec<String>),
+    /// A first cell, and a remark in place of all others.
+    Remark(String, String),
+}
+
+impl Table {
+    /// No rows yet.
+    pub fn new(heading: &[&str]) -> Self {
+        Self {
+            heading: heading.iter().map(|&text| text.to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row of as many cells as the heading has.
+    pub fn row(&mut self, cells: Vec<String>) {
+        assert_eq!(
+            cells.len(),
+            self.heading.len(),
+            "a row has a cell for each heading"
+        );
+        self.rows.push(Row::Cells(cells));
+    }
+
+    /// Adds a row that has a remark in place of figures.
+    pub fn remark(&mut self, first: impl Into<String>, remark: impl Into<String>) {
+        self.rows.push(Row::Remark(first.into(), remark.into()));
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let mut widths: Vec<_> = self.heading.iter().map(|text| width(text)).collect();
+        for row in &self.rows {
+            match row {
+                Row::Cells(cells) => {
+                    for (widest, cell) in widths.iter_mut().zip(cells) {
+                        *widest = (*widest).max(width(cell));
+                    }
+                }
+                Row::Remark(first, _) => widths[0] = widths[0].max(width(first)),
+            }
+        }
+        widths
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.widths();
+        line(f, &self.heading, &widths)?;
+        for row in &self.rows {
+            match row {
+                Row::Cells(cells) => line(f, cells, &widths)?,
+                Row::Remark(first, remark) => {
+                    writeln!(
+                        f,
+                        "{first:<first_width$}{GAP}{remark}",
+                        first_width = widths[0]
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, cells: &[String], widths: &[usize]) -> fmt::Result {
+    for (index, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+        match index {
+            0 => write!(f, "{cell:<width$}")?,
+            _ => write!(f, "{GAP}{cell:>width$}")?,
+        }
+    }
+    writeln!(f)
+}
+
+/// Columns that a text takes: every character that we print takes one.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// A number with as many decimals as make three significant digits, and commas from 10,000 on.
+pub fn number(value: f64) -> String {
+    match value {
+        _ if !value.is_finite() => "-".to_owned(),
+        _ if value < 0.0 => format!("-{}", number(-value)),
+        _ if value < 9.995 => format!("{value:.2}"),
+        _ if value < 99.95 => format!("{value:.1}"),
+        _ => grouped(value.round() as u64),
+    }
+}
+
+/// A whole number, with commas from 10,000 on.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    if digits.len() <= 4 {
+        return digits;
+    }
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if 0 < index && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A latency, with its unit: `950 ns`, `52.1 µs`, `1.20 ms`, `3.00 s`.
+pub fn latency(micros: f64) -> String {
+    match micros {
+        _ if micros < 0.9995 => format!("{:.0} ns", micros * 1e3),
+        _ if micros < 999.5 => format!("{} µs", number(micros)),
+        _ if micros < 999.5e3 => format!("{} ms", number(micros / 1e3)),
+        _ => format!("{} s", number(micros / 1e6)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(&["model", "calls/s", "µs"]);
+        table.row(vec!["epoll-edge".into(), "9".into(), "10.5".into()]);
+        table.row(vec!["scan".into(), "12,345,678".into(), "1".into()]);
+        table.remark("blocking", "waits (1 of 64 served)");
+        let wanted = "model          calls/s    µs\n\
+                      epoll-edge           9  10.5\n\
+                      scan        12,345,678     1\n\
+                      blocking    waits (1 of 64 served)\n";
+        assert_eq!(table.to_string(), wanted);
+    }
+
+    #[test]
+    fn numbers_have_three_digits_or_more() {
+        for (value, text) in [
+            (0.0, "0.00"),
+            (0.126, "0.13"),
+            (9.994, "9.99"),
+            (9.996, "10.0"),
+            (99.96, "100"),
+            (9999.4, "9999"),
+            (12_345.6, "12,346"),
+            (1e6, "1,000,000"),
+            (-3.0, "-3.00"),
+            (f64::NAN, "-"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn latencies_have_a_unit() {
+        for (micros, text) in [
+            (0.95, "950 ns"),
+            (0.9996, "1.00 µs"),
+            (52.13, "52.1 µs"),
+            (999.6, "1.00 ms"),
+            (133_000.0, "133 ms"),
+            (2.5e6, "2.50 s"),
+        ] {
+            assert_eq!(latency(micros), text);
+        }
+    }
+}
