@@ -63,7 +63,8 @@ pub trait Driver: Send {
 
     /// A hint: the next `bytes` that this socket receives belong together. The driver may gather
     /// them into one buffer of that size and deliver it when it is full. At the end of the stream,
-    /// on failure and on cancel it delivers what it has.
+    /// on failure and on cancel it delivers what it has. Ignored while an earlier message is being
+    /// gathered, and when the pool has no room for it.
     fn expect(&mut self, socket: SocketId, bytes: usize);
 
     /// Appends completions to `done`; sleeps until there is one, the patience ends, or a wake comes.

@@ -50,6 +50,7 @@ macro_rules! driver_tests {
                 p9_wait_lasts_as_long_as_its_timeout
                 p10_an_idle_connection_pins_no_buffer
                 p11_a_flood_does_not_starve_others
+                p11_sending_all_the_time_does_not_starve_receiving
                 p12_detach_closes_and_silences
                 connect_succeeds_and_is_refused
                 shutdown_ends_our_side_only

@@ -168,6 +168,22 @@ pub fn p11_a_flood_does_not_starve_others(subject: &Subject) {
     });
 }
 
+/// A caller that always has something to send, which completes at once, still receives.
+pub fn p11_sending_all_the_time_does_not_starve_receiving(subject: &Subject) {
+    let mut rig = Rig::new(subject);
+    let (socket, token, mut far) = rig.receiving();
+    for _ in 0..20 {
+        far.write_all(b"?").unwrap();
+        let heard = (0..100).any(|_| {
+            if !rig.is_in_flight(token, OpKind::Send) {
+                rig.send(socket, vec![1]);
+            }
+            received(token, &rig.next()) == b"?"
+        });
+        assert!(heard, "nothing was received in 100 waits");
+    }
+}
+
 /// Receives on until nothing more comes.
 fn drained(rig: &mut Rig, token: Token) -> bool {
     received(token, &rig.wait(Some(Duration::from_millis(100)))).is_empty()

@@ -69,7 +69,7 @@ pub fn p8_a_wake_ends_one_wait(subject: &Subject) {
 /// What was posted before a wake is followed by the end of a wait.
 pub fn p8_wakes_from_other_threads_are_never_lost(subject: &Subject) {
     const THREADS: u64 = 4;
-    const WAKES: u64 = 5_000;
+    const WAKES: u64 = 200_000;
     let mut rig = Rig::new(subject);
     rig.wakeable = true;
     let _idle = rig.receiving();
