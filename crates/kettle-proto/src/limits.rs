@@ -9,7 +9,7 @@ pub struct Limits {
     /// `message_bytes_max`: longest message that is received. Default 4 MiB, as gRPC's.
     pub message_bytes_max: u32,
     /// `frame_bytes_max`: longest frame payload that is received. Default 1 MiB: a cancel takes
-    /// effect between frames, and 1 MiB costs the wire a fraction of a millisecond.
+    /// effect between frames, and 1 MiB costs the wire a fraction of a millisecond. At least 64 KiB.
     pub frame_bytes_max: u32,
     /// `metadata_bytes_max`: longest metadata of one call and direction, encoded. Default 16 KiB.
     pub metadata_bytes_max: u32,
@@ -18,9 +18,11 @@ pub struct Limits {
     /// `methods_max`: paths in the method table of a connection. Default 1,024; more paths are sent
     /// in full with each call.
     pub methods_max: u16,
-    /// `call_credit_bytes`: bytes of messages that the peer may send ahead on one call. Default 1 MiB.
+    /// `call_credit_bytes`: bytes of messages that the peer may send ahead on one call. Default 1 MiB,
+    /// at least 64 KiB.
     pub call_credit_bytes: u32,
-    /// `connection_credit_bytes`: the same for all calls together. Default 16 MiB.
+    /// `connection_credit_bytes`: the same for all calls together. Default 16 MiB, at least 64 KiB.
+    /// Messages that have not come whole hold at most this, and one message more.
     pub connection_credit_bytes: u32,
     /// `handshake_timeout`: from the first moment of the connection to the end of the peer's
     /// greeting. Default 10 s.

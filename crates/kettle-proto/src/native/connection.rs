@@ -323,6 +323,9 @@ impl Connection {
         if KEEP_MAX < room && core::mem::take(&mut self.polled) < room / 4 {
             self.events.shrink_to(KEEP_MAX);
         }
+        if KEEP_MAX < self.deadlines.len() && self.streams.len() == 0 {
+            self.deadlines.clear();
+        }
         self.polled = 0;
     }
 
@@ -518,5 +521,136 @@ impl Machine for Connection {
 
     fn pending_bytes(&self) -> u64 {
         self.out.len() + self.waiting_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Carries all output over and answers every call, until both ends are silent.
+    fn pump(client: &mut Connection, server: &mut Connection) {
+        let now = Instant::default();
+        loop {
+            let (up, down) = (
+                client.poll_transmit(now, u64::MAX),
+                server.poll_transmit(now, u64::MAX),
+            );
+            if up.is_none() && down.is_none() {
+                return;
+            }
+            for (payload, to) in [(up, &mut *server), (down, &mut *client)] {
+                let chain = payload.unwrap_or_default().into_chain().expect("memory");
+                for segment in chain.segments() {
+                    to.handle_bytes(now, segment.clone());
+                }
+            }
+            while client.poll_event().is_some() {}
+            while let Some(event) = server.poll_event() {
+                if let Event::Message { call, message, .. } = event {
+                    let message = Some(message.into());
+                    server.finish(
+                        call,
+                        Closing {
+                            message,
+                            ..Closing::default()
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn ends() -> (Connection, Connection) {
+        let now = Instant::default();
+        let mut ends = (
+            Connection::client(Config::default(), now),
+            Connection::server(Config::default(), now),
+        );
+        pump(&mut ends.0, &mut ends.1);
+        ends
+    }
+
+    fn call(client: &mut Connection, bytes: usize) {
+        let head = Head {
+            path: "/a.B/C",
+            metadata: Metadata::new(),
+            timeout: None,
+        };
+        let message = alloc::vec![1; bytes].into();
+        client
+            .open(Instant::default(), head, Some(message), true)
+            .expect("it opens");
+    }
+
+    /// Bytes that a connection holds on the heap apart from its method table, at least.
+    fn heap_bytes(connection: &Connection) -> usize {
+        let events = connection.events.capacity() * size_of::<Event>();
+        let turns = connection.turns.capacity() * size_of::<CallId>();
+        assert!(connection.out.is_empty() && connection.body.is_none());
+        events + turns + connection.rest.capacity() + connection.streams.heap_bytes()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(
+            size_of::<Connection>() <= 600,
+            "{} bytes",
+            size_of::<Connection>()
+        );
+        let (client, server) = ends();
+        for fresh in [&client, &server] {
+            assert!(heap_bytes(fresh) <= 512, "{} bytes", heap_bytes(fresh));
+        }
+    }
+
+    #[test]
+    fn a_burst_is_forgotten() {
+        let (mut client, mut server) = ends();
+        for _ in 0..1000 {
+            call(&mut client, 100);
+        }
+        for _ in 0..20 {
+            call(&mut client, 100_000);
+        }
+        pump(&mut client, &mut server);
+        // The next turns need little.
+        for _ in 0..2 {
+            call(&mut client, 1);
+            pump(&mut client, &mut server);
+        }
+        for after in [&client, &server] {
+            assert_eq!(
+                (after.streams.len(), after.held, after.waiting_bytes),
+                (0, 0, 0)
+            );
+            let bytes = heap_bytes(after);
+            assert!(
+                bytes <= KEEP_MAX * (size_of::<Event>() + size_of::<Stream>()) + 1024,
+                "{bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn half_a_frame_holds_no_received_block() {
+        let (mut client, mut server) = ends();
+        call(&mut client, 1000);
+        let out = client
+            .poll_transmit(Instant::default(), u64::MAX)
+            .expect("output");
+        let bytes = out.into_chain().expect("memory").into_segment();
+        for cut in [1, 11, 20, 500] {
+            let (_, mut server) = ends();
+            let block = Segment::copy_from_slice(&bytes[..cut]);
+            let owner = block.clone();
+            server.handle_bytes(Instant::default(), block);
+            assert!(
+                owner.into_bytes().try_into_mut().is_ok(),
+                "the block is shared, cut at {cut}"
+            );
+        }
+        server.handle_bytes(Instant::default(), bytes);
+        assert_eq!(server.streams.len(), 1);
     }
 }

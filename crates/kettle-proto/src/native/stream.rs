@@ -156,6 +156,13 @@ impl Streams {
         incomplete.min_by_key(|stream| stream.id)
     }
 
+    /// Bytes on the heap, without what streams own.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let slots = self.slots.capacity() * size_of::<Stream>();
+        slots + self.index.capacity() * 2 * size_of::<(u32, u32)>()
+    }
+
     /// The open calls, by slot.
     pub fn calls(&self) -> Vec<CallId> {
         self.calls_if(|_| true)

@@ -36,6 +36,11 @@ impl Deadlines {
         self.heap.pop().map(|Reverse((_, call))| call)
     }
 
+    /// How many entries there are, of open calls or not.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// Forgets all, and their memory.
     pub fn clear(&mut self) {
         self.heap = BinaryHeap::new();
