@@ -24,7 +24,8 @@ use std::time::Duration;
 ///    with [`crate::Outcome::Sent`] and returns what is left. With zero copy
 ///    [`crate::Outcome::Released`] follows; the next Send may start after `Sent`.
 /// 5. The end of the peer's stream is an empty Received, which is last. Sending is still possible.
-/// 6. A send to a peer that is gone fails with an error; it raises no signal.
+/// 6. A send to a peer that is gone fails with an error; it raises no signal. (sendfile(2) has no flag
+///    for that: file regions rely on SIGPIPE being ignored, as Rust programs have it from the start.)
 /// 7. Completions produced inside `submit`, `cancel` or `detach` make the next [`Driver::wait`]
 ///    return without sleeping.
 /// 8. [`Waker::wake`] from any thread ends the current wait or else the next one (on the blocking

@@ -63,31 +63,3 @@ pub trait Selector: Send {
     /// The system calls that this selector has made.
     fn system_calls(&self) -> SystemCalls;
 }
-
-/// A set of small keys, a bit each. The waker's key is the one large one.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    bits: Vec<u64>,
-    waker: bool,
-}
-
-impl Keys {
-    pub(crate) fn contains(&self, key: u32) -> bool {
-        match self.bits.get(key as usize / 64) {
-            Some(word) => word >> (key % 64) & 1 == 1,
-            None => key == crate::ready::WAKER_KEY && self.waker,
-        }
-    }
-
-    pub(crate) fn set(&mut self, key: u32, member: bool) {
-        if key == crate::ready::WAKER_KEY {
-            self.waker = member;
-            return;
-        }
-        let at = key as usize / 64;
-        if self.bits.len() <= at {
-            self.bits.resize(at + 1, 0);
-        }
-        self.bits[at] = self.bits[at] & !(1 << (key % 64)) | u64::from(member) << (key % 64);
-    }
-}

@@ -3,7 +3,7 @@
 //!
 //! `epoll_edge.rs` is the same with edges instead of levels.
 
-use crate::selector::Keys;
+use crate::ready::WAKER_KEY;
 use crate::sys::{self, EpollControl};
 use crate::{Interest, Readiness, Selector, SystemCalls};
 use rustix::event::epoll::{Event, EventFlags};
@@ -107,5 +107,33 @@ fn readiness(event: &Event) -> Readiness {
         readable: broken || flags.intersects(EventFlags::IN | EventFlags::RDHUP),
         writable: broken || flags.contains(EventFlags::OUT),
         ended: broken || flags.contains(EventFlags::RDHUP),
+    }
+}
+
+/// A set of small keys, a bit each. The waker's key is the one large one.
+#[derive(Debug, Default)]
+struct Keys {
+    bits: Vec<u64>,
+    waker: bool,
+}
+
+impl Keys {
+    fn contains(&self, key: u32) -> bool {
+        match self.bits.get(key as usize / 64) {
+            Some(word) => word >> (key % 64) & 1 == 1,
+            None => key == WAKER_KEY && self.waker,
+        }
+    }
+
+    fn set(&mut self, key: u32, member: bool) {
+        if key == WAKER_KEY {
+            self.waker = member;
+            return;
+        }
+        let at = key as usize / 64;
+        if self.bits.len() <= at {
+            self.bits.resize(at + 1, 0);
+        }
+        self.bits[at] = self.bits[at] & !(1 << (key % 64)) | u64::from(member) << (key % 64);
     }
 }
