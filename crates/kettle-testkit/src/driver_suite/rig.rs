@@ -208,8 +208,9 @@ impl Rig {
 
     /// Receives until `count` bytes of `token` have come.
     pub(super) fn receive(&mut self, token: Token, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let (mut bytes, started) = (Vec::new(), Instant::now());
         while bytes.len() < count {
+            assert!(started.elapsed() < LIMIT, "only {} bytes came", bytes.len());
             bytes.extend(received(token, &self.next()));
         }
         bytes
