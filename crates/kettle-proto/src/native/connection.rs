@@ -6,10 +6,7 @@ use super::receive::Body;
 use super::stream::{KEEP_MAX, Stream, Streams};
 use super::timers::Deadlines;
 use crate::limits::Limits;
-use crate::{
-    CallId, Closing, Code, Event, Head, Instant, Machine, Metadata, OpenError, ProtocolError,
-    Status,
-};
+use crate::{CallId, Code, Event, Instant, Metadata, ProtocolError, Status};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::ToString;
@@ -17,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use hashbrown::HashMap;
-use kettle_buf::{Payload, Segment};
+use kettle_buf::Payload;
 
 /// Settings of a [`Connection`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,14 +53,14 @@ pub struct Connection {
     pub(super) client: bool,
     pub(super) phase: Phase,
     /// Server: to drain as soon as the client has said hello.
-    drain_wanted: bool,
+    pub(super) drain_wanted: bool,
     pub(super) drain_sent: bool,
     pub(super) drain_received: bool,
     /// Client: the server has said that it takes no calls above this stream.
     pub(super) vouched_above: Option<u32>,
     /// The peer closed its side.
     pub(super) peer_ended: bool,
-    hello_sent: bool,
+    pub(super) hello_sent: bool,
     /// What the peer may do.
     pub(super) ours: Settings,
     /// What the peer allows.
@@ -83,7 +80,7 @@ pub struct Connection {
     pub(super) methods: HashMap<Arc<str>, u16>,
     pub(super) events: VecDeque<Event>,
     /// Events that were taken since there last were none.
-    polled: usize,
+    pub(super) polled: usize,
     pub(super) out: Payload,
     /// Bytes of output that were given out.
     pub(super) out_taken: u64,
@@ -102,7 +99,7 @@ pub struct Connection {
     /// The peer's connection credit ran out: messages that were started go first.
     pub(super) short: bool,
     pub(super) deadlines: Deadlines,
-    handshake_at: Option<Instant>,
+    pub(super) handshake_at: Option<Instant>,
     idle_timeout: Option<Duration>,
     ping_timeout: Duration,
     /// When bytes last came or went.
@@ -217,7 +214,7 @@ impl Connection {
     ///
     /// Calls whose OPEN was not given out are reported as never processed, so it must not leave
     /// now: then the output is dropped, and the peer sees the end of the connection instead.
-    fn say_goodbye(&mut self, code: Code, message: &str) {
+    pub(super) fn say_goodbye(&mut self, code: Code, message: &str) {
         if self.withhold_unsent() {
             return;
         }
@@ -229,7 +226,7 @@ impl Connection {
     }
 
     /// Client: drops the output when it holds an OPEN whole. Whether it did.
-    fn withhold_unsent(&mut self) -> bool {
+    pub(super) fn withhold_unsent(&mut self) -> bool {
         let unsent = |stream: &Stream| self.out_taken <= stream.opened_at;
         let any = self.client && !self.streams.calls_if(unsent).is_empty();
         if any {
@@ -276,7 +273,7 @@ impl Connection {
     }
 
     /// As [`Self::lose`], when no more output follows: an OPEN that was not given out never leaves.
-    fn lose_unsent(&mut self, call: CallId, status: Status, unprocessed: bool) {
+    pub(super) fn lose_unsent(&mut self, call: CallId, status: Status, unprocessed: bool) {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
@@ -318,7 +315,7 @@ impl Connection {
     }
 
     /// Gives the memory of a burst of events back in the first turn that needs little of it.
-    fn forget_burst(&mut self) {
+    pub(super) fn forget_burst(&mut self) {
         let room = self.events.capacity();
         if KEEP_MAX < room && core::mem::take(&mut self.polled) < room / 4 {
             self.events.shrink_to(KEEP_MAX);
@@ -329,19 +326,19 @@ impl Connection {
         self.polled = 0;
     }
 
-    fn idle_at(&self) -> Option<Instant> {
+    pub(super) fn idle_at(&self) -> Option<Instant> {
         let quiet = self.phase == Phase::Open && self.streams.len() == 0;
         self.idle_timeout
             .filter(|_| quiet)
             .map(|timeout| self.active_at + timeout)
     }
 
-    fn ping_at(&self) -> Option<Instant> {
+    pub(super) fn ping_at(&self) -> Option<Instant> {
         self.ping_sent_at.map(|sent| sent + self.ping_timeout)
     }
 
     /// A call's time is over: each side ends it by its own clock.
-    fn expire(&mut self, call: CallId) {
+    pub(super) fn expire(&mut self, call: CallId) {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
@@ -357,176 +354,11 @@ impl Connection {
     }
 }
 
-impl Machine for Connection {
-    fn handle_bytes(&mut self, now: Instant, bytes: Segment) {
-        self.receive(now, bytes);
-    }
-
-    fn handle_end(&mut self, _now: Instant) {
-        if self.phase == Phase::Closed || self.peer_ended {
-            return;
-        }
-        self.peer_ended = true;
-        let unmet = self.client && self.phase == Phase::Hello;
-        let halfway = !self.rest.is_empty() || self.body.is_some() || unmet;
-        let unfinished = |stream: &Stream| self.client || !stream.remote_ended;
-        let lost: Vec<CallId> = self.streams.calls_if(unfinished);
-        let error = (halfway || !lost.is_empty()).then_some(ProtocolError::UnexpectedEnd);
-        self.withhold_unsent();
-        for call in lost {
-            let status = Status::unavailable("the peer closed the connection");
-            self.lose_unsent(call, status, false);
-        }
-        if error.is_some() && self.streams.len() == 0 || self.phase == Phase::Hello {
-            self.shut(error, "the peer closed it", None);
-        }
-        for call in self.streams.calls() {
-            self.queue(call);
-        }
-        self.close_if_done();
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        while let Some(call) = self.deadlines.pop(now) {
-            self.expire(call);
-        }
-        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if passed(self.handshake_at) {
-            self.fail(ProtocolError::HandshakeTimeout);
-        } else if passed(self.ping_at()) {
-            self.fail(ProtocolError::PingTimeout);
-        } else if passed(self.idle_at()) {
-            self.fail(ProtocolError::IdleTimeout);
-        }
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if let Some(Event::Message {
-            call,
-            message,
-            end: false,
-        }) = &event
-        {
-            self.taken(*call, message.len() as u64);
-        }
-        self.polled += usize::from(event.is_some());
-        if event.is_none() {
-            self.forget_burst();
-        }
-        event
-    }
-
-    fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
-        self.fill(max);
-        if self.out.is_empty() {
-            return None;
-        }
-        self.active_at = now;
-        let n = self.out.len().min(max.max(1));
-        self.out_taken += n;
-        Some(self.out.cut(n))
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        if self.phase == Phase::Closed {
-            return None;
-        }
-        let timers = [
-            self.deadlines.next(),
-            self.handshake_at,
-            self.ping_at(),
-            self.idle_at(),
-        ];
-        timers.into_iter().flatten().min()
-    }
-
-    fn expect(&self) -> usize {
-        self.expected_bytes()
-    }
-
-    fn open(
-        &mut self,
-        now: Instant,
-        head: Head<'_>,
-        message: Option<Payload>,
-        end: bool,
-    ) -> Result<CallId, OpenError> {
-        self.open_call(now, &head, message, end)
-    }
-
-    fn send_headers(&mut self, call: CallId, metadata: Metadata) {
-        self.send_reply_metadata(call, &metadata);
-    }
-
-    fn send_message(&mut self, call: CallId, message: Payload, end: bool) {
-        self.send(call, Some(message), end);
-    }
-
-    fn end(&mut self, call: CallId) {
-        self.send(call, None, true);
-    }
-
-    fn finish(&mut self, call: CallId, closing: Closing) {
-        self.finish_call(call, closing);
-        self.close_if_done();
-    }
-
-    fn reset(&mut self, call: CallId, status: &Status) {
-        let Some(stream) = self.take_stream(call) else {
-            return;
-        };
-        frame::put_reset(&mut self.out, stream.id, status, false);
-        self.close_if_done();
-    }
-
-    fn ping(&mut self, now: Instant) {
-        if !self.hello_sent || self.phase == Phase::Closed || self.ping_sent_at.is_some() {
-            return;
-        }
-        self.ping_number = self.ping_number.wrapping_add(1);
-        self.ping_sent_at = Some(now);
-        frame::put(
-            &mut self.out,
-            frame::PING,
-            0,
-            0,
-            &[&self.ping_number.to_be_bytes()],
-        );
-    }
-
-    fn drain(&mut self, _now: Instant) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        if self.hello_sent {
-            self.send_drain();
-        } else {
-            self.drain_wanted = true;
-        }
-        self.close_if_done();
-    }
-
-    fn close(&mut self, status: &Status) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        self.say_goodbye(status.code(), status.message());
-        self.shut(None, status.message(), None);
-    }
-
-    fn open_calls(&self) -> usize {
-        self.streams.len()
-    }
-
-    fn pending_bytes(&self) -> u64 {
-        self.out.len() + self.waiting_bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Closing, Head, Machine};
+    use kettle_buf::Segment;
 
     /// Carries all output over and answers every call, until both ends are silent.
     fn pump(client: &mut Connection, server: &mut Connection) {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Connection`] is either end of a connection. `connection.rs` has its state, start and end, and is
-//! where to start reading; `credit.rs` has the flow control of both directions.
+//! where to start reading; `machine.rs` has the verbs, `credit.rs` the flow control of both directions.
 
 mod accept;
 mod connection;
@@ -15,6 +15,7 @@ mod credit;
 mod frame;
 mod gather;
 mod hello;
+mod machine;
 mod open;
 mod receive;
 mod sections;

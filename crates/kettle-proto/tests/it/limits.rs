@@ -455,3 +455,55 @@ fn long_and_short_messages_share_a_small_credit_in_any_mix() {
         assert_eq!((whole, ends.client.pending_bytes()), (100, 0), "{sizes:?}");
     }
 }
+
+#[test]
+fn a_short_message_does_not_overtake_one_that_was_lent_credit() {
+    let server = config(|limits| limits.connection_credit_bytes = 65_536);
+    let mut ends = Ends::ready(Config::default(), server);
+    for n in 0..3u8 {
+        ends.open(vec![n; 200_000]);
+    }
+    for n in 3..10u8 {
+        ends::to_server(&mut ends);
+        ends::to_client(&mut ends);
+        ends.open(vec![n; 10_000]);
+    }
+    ends.pump();
+    let events = ends.server_events();
+    let whole = events
+        .iter()
+        .filter(|event| event.starts_with("Message"))
+        .count();
+    assert_eq!((whole, ends.client.pending_bytes()), (10, 0));
+}
+
+#[test]
+fn a_stream_of_messages_gets_back_the_credit_that_it_spent() {
+    let small = config(|limits| limits.call_credit_bytes = 65_536);
+    let mut server = Connection::server(small, at(0));
+    let begin = [&path("/a/b")[..], &100_000u64.to_be_bytes()].concat();
+    server.handle_bytes(at(0), Segment::from([hello(&[]), open(0x71, 0, 1, &begin)].concat()));
+    output(&mut server, at(0));
+    let (mut returned, mut messages) = (0, 0);
+    let mut feed = |flags: u8, payload: &[u8]| {
+        server.handle_bytes(at(0), Segment::from(frame(2, flags, 0, 1, payload)));
+        let events = drain(&mut server);
+        messages += events.iter().filter(|event| event.starts_with("Message")).count();
+        // Each CREDIT is one frame of 16 bytes.
+        for credit in output(&mut server, at(0)).chunks(16) {
+            assert_eq!((credit[4], credit[11]), (4, 1));
+            returned += u32::from_be_bytes(credit[12..].try_into().unwrap());
+        }
+    };
+    for round in 0..4 {
+        if round != 0 {
+            feed(0x70, &100_000u64.to_be_bytes());
+        }
+        feed(0x60, &[0; 40_000]);
+        feed(0x60, &[0; 40_000]);
+        feed(0x20, &[0; 20_000]);
+        feed(0x20, &[0; 20_000]);
+    }
+    assert_eq!(messages, 8);
+    assert!((480_000 - 32_768..=480_000).contains(&returned), "{returned} of 480000");
+}

@@ -1,0 +1,177 @@
+//! The verbs of a machine, put to work on a connection.
+
+use super::connection::{Connection, Phase};
+use super::frame;
+use super::stream::Stream;
+use crate::{
+    CallId, Closing, Event, Head, Instant, Machine, Metadata, OpenError, ProtocolError, Status,
+};
+use alloc::vec::Vec;
+use kettle_buf::{Payload, Segment};
+
+impl Machine for Connection {
+    fn handle_bytes(&mut self, now: Instant, bytes: Segment) {
+        self.receive(now, bytes);
+    }
+
+    fn handle_end(&mut self, _now: Instant) {
+        if self.phase == Phase::Closed || self.peer_ended {
+            return;
+        }
+        self.peer_ended = true;
+        let unmet = self.client && self.phase == Phase::Hello;
+        let halfway = !self.rest.is_empty() || self.body.is_some() || unmet;
+        let unfinished = |stream: &Stream| self.client || !stream.remote_ended;
+        let lost: Vec<CallId> = self.streams.calls_if(unfinished);
+        let error = (halfway || !lost.is_empty()).then_some(ProtocolError::UnexpectedEnd);
+        self.withhold_unsent();
+        for call in lost {
+            let status = Status::unavailable("the peer closed the connection");
+            self.lose_unsent(call, status, false);
+        }
+        if error.is_some() && self.streams.len() == 0 || self.phase == Phase::Hello {
+            self.shut(error, "the peer closed it", None);
+        }
+        for call in self.streams.calls() {
+            self.queue(call);
+        }
+        self.close_if_done();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(call) = self.deadlines.pop(now) {
+            self.expire(call);
+        }
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if passed(self.handshake_at) {
+            self.fail(ProtocolError::HandshakeTimeout);
+        } else if passed(self.ping_at()) {
+            self.fail(ProtocolError::PingTimeout);
+        } else if passed(self.idle_at()) {
+            self.fail(ProtocolError::IdleTimeout);
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if let Some(Event::Message {
+            call,
+            message,
+            end: false,
+        }) = &event
+        {
+            self.taken(*call, message.len() as u64);
+        }
+        self.polled += usize::from(event.is_some());
+        if event.is_none() {
+            self.forget_burst();
+        }
+        event
+    }
+
+    fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
+        self.fill(max);
+        if self.out.is_empty() {
+            return None;
+        }
+        self.active_at = now;
+        let n = self.out.len().min(max.max(1));
+        self.out_taken += n;
+        Some(self.out.cut(n))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Closed {
+            return None;
+        }
+        let timers = [
+            self.deadlines.next(),
+            self.handshake_at,
+            self.ping_at(),
+            self.idle_at(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    fn expect(&self) -> usize {
+        self.expected_bytes()
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        head: Head<'_>,
+        message: Option<Payload>,
+        end: bool,
+    ) -> Result<CallId, OpenError> {
+        self.open_call(now, &head, message, end)
+    }
+
+    fn send_headers(&mut self, call: CallId, metadata: Metadata) {
+        self.send_reply_metadata(call, &metadata);
+    }
+
+    fn send_message(&mut self, call: CallId, message: Payload, end: bool) {
+        self.send(call, Some(message), end);
+    }
+
+    fn end(&mut self, call: CallId) {
+        self.send(call, None, true);
+    }
+
+    fn finish(&mut self, call: CallId, closing: Closing) {
+        self.finish_call(call, closing);
+        self.close_if_done();
+    }
+
+    fn reset(&mut self, call: CallId, status: &Status) {
+        let Some(stream) = self.take_stream(call) else {
+            return;
+        };
+        frame::put_reset(&mut self.out, stream.id, status, false);
+        self.close_if_done();
+    }
+
+    fn ping(&mut self, now: Instant) {
+        if !self.hello_sent || self.phase == Phase::Closed || self.ping_sent_at.is_some() {
+            return;
+        }
+        self.ping_number = self.ping_number.wrapping_add(1);
+        self.ping_sent_at = Some(now);
+        frame::put(
+            &mut self.out,
+            frame::PING,
+            0,
+            0,
+            &[&self.ping_number.to_be_bytes()],
+        );
+    }
+
+    fn drain(&mut self, _now: Instant) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.hello_sent {
+            self.send_drain();
+        } else {
+            self.drain_wanted = true;
+        }
+        self.close_if_done();
+    }
+
+    fn close(&mut self, status: &Status) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.say_goodbye(status.code(), status.message());
+        self.shut(None, status.message(), None);
+    }
+
+    fn open_calls(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn pending_bytes(&self) -> u64 {
+        self.out.len() + self.waiting_bytes
+    }
+}
