@@ -21,6 +21,7 @@ use kettle_buf::Payload;
 pub struct Config {
     /// Limits of this side. Below 64 KiB, `frame_bytes_max`, `call_credit_bytes` and
     /// `connection_credit_bytes` are raised to it: a client may have used that much before it knows.
+    /// Messages and credit are at most 2 GiB - 1.
     pub limits: Limits,
     /// Start of the numbers that pings carry; a random one keeps a peer from answering pings before
     /// it reads them. Default 0.

@@ -64,7 +64,7 @@ impl Settings {
         connection_credit_bytes: 64 * 1024,
     };
 
-    /// The limits that are announced, raised to the least values where they are below.
+    /// The limits that are announced, brought into the range of each.
     pub fn of(limits: &Limits) -> Self {
         let mut settings = Self {
             message_bytes_max: limits.message_bytes_max,
@@ -77,7 +77,7 @@ impl Settings {
         };
         for place in 0..NAMES.len() {
             let value = settings.value(place);
-            *value = least(place).max(*value);
+            *value = least(place).max(*value).min(most(place));
         }
         settings
     }
@@ -109,6 +109,14 @@ fn least(place: usize) -> u32 {
         3 => Settings::INITIAL.call_credit_bytes,
         4 => Settings::INITIAL.connection_credit_bytes,
         _ => 0,
+    }
+}
+
+/// The most that is announced: credit and one message more must not exceed a CREDIT's 32 bits.
+fn most(place: usize) -> u32 {
+    match place {
+        0 | 3 | 4 => i32::MAX as u32,
+        _ => u32::MAX,
     }
 }
 

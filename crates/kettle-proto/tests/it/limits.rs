@@ -482,13 +482,19 @@ fn a_stream_of_messages_gets_back_the_credit_that_it_spent() {
     let small = config(|limits| limits.call_credit_bytes = 65_536);
     let mut server = Connection::server(small, at(0));
     let begin = [&path("/a/b")[..], &100_000u64.to_be_bytes()].concat();
-    server.handle_bytes(at(0), Segment::from([hello(&[]), open(0x71, 0, 1, &begin)].concat()));
+    server.handle_bytes(
+        at(0),
+        Segment::from([hello(&[]), open(0x71, 0, 1, &begin)].concat()),
+    );
     output(&mut server, at(0));
     let (mut returned, mut messages) = (0, 0);
     let mut feed = |flags: u8, payload: &[u8]| {
         server.handle_bytes(at(0), Segment::from(frame(2, flags, 0, 1, payload)));
         let events = drain(&mut server);
-        messages += events.iter().filter(|event| event.starts_with("Message")).count();
+        messages += events
+            .iter()
+            .filter(|event| event.starts_with("Message"))
+            .count();
         // Each CREDIT is one frame of 16 bytes.
         for credit in output(&mut server, at(0)).chunks(16) {
             assert_eq!((credit[4], credit[11]), (4, 1));
@@ -505,5 +511,27 @@ fn a_stream_of_messages_gets_back_the_credit_that_it_spent() {
         feed(0x20, &[0; 20_000]);
     }
     assert_eq!(messages, 8);
-    assert!((480_000 - 32_768..=480_000).contains(&returned), "{returned} of 480000");
+    assert!(
+        (480_000 - 32_768..=480_000).contains(&returned),
+        "{returned} of 480000"
+    );
+}
+
+#[test]
+fn the_largest_limits_leave_room_for_credit() {
+    let all = |limits: &mut Limits| {
+        limits.message_bytes_max = u32::MAX;
+        limits.call_credit_bytes = u32::MAX;
+        limits.connection_credit_bytes = u32::MAX;
+    };
+    let mut server = Connection::server(config(all), at(0));
+    server.handle_bytes(at(0), Segment::from(hello(&[])));
+    let said = output(&mut server, at(0));
+    for id in [1, 4, 5] {
+        let setting = [0, id, 0x7F, 0xFF, 0xFF, 0xFF];
+        assert!(
+            said.windows(6).any(|window| window == setting),
+            "setting {id}"
+        );
+    }
 }
