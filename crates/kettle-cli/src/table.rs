@@ -121,6 +121,12 @@ pub fn grouped(value: u64) -> String {
     text
 }
 
+/// So many of a thing: `1 connection`, `64 connections`.
+pub fn counted(count: usize, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", grouped(count as u64))
+}
+
 /// A latency, with its unit: `950 ns`, `52.1 µs`, `1.20 ms`, `3.00 s`.
 pub fn latency(micros: f64) -> String {
     match micros {
@@ -164,6 +170,13 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn things_are_counted() {
+        assert_eq!(counted(1, "connection"), "1 connection");
+        assert_eq!(counted(0, "call"), "0 calls");
+        assert_eq!(counted(10_000, "call"), "10,000 calls");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::latency::Percentiles;
 use crate::load::{Connected, EchoCall, Generator, Observer, Pace, Record, Window};
 use crate::log;
 use crate::progress::{Progress, millis};
-use crate::table::{grouped, latency, number};
+use crate::table::{counted, grouped, latency, number};
 use kettle::Model;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -146,12 +146,10 @@ fn write_text(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let served = connected.channels.len();
+    let over = counted(served, "connection");
     let load = match report.rate {
-        Some(rate) => format!(
-            "{} calls/s asked for, over {served} connections",
-            number(rate)
-        ),
-        None => format!("{served} connections × {} in flight", args.in_flight),
+        Some(rate) => format!("{} calls/s asked for, over {over}", number(rate)),
+        None => format!("{over} with {} in flight", counted(args.in_flight, "call")),
     };
     writeln!(
         out,

@@ -86,7 +86,14 @@ fn write_rows(models: &[Listed], out: &mut dyn Write) -> std::io::Result<()> {
 
 impl Listed {
     fn row(&self) -> [String; 5] {
-        [self.name, self.term, self.waits, self.limit, &self.runs()].map(str::to_owned)
+        let limit = match (self.thread_per_connection, self.connections_max) {
+            (true, _) => "threads".to_owned(),
+            (false, Some(1)) => "1 connection".to_owned(),
+            (false, Some(max)) => format!("{max} descriptors"),
+            (false, None) => "descriptors".to_owned(),
+        };
+        let [name, term, waits] = [self.name, self.term, self.waits].map(str::to_owned);
+        [name, term, waits, limit, self.runs()]
     }
 
     fn runs(&self) -> String {

@@ -2,11 +2,11 @@
 
 use super::cell::{Cell, Round};
 use super::conclusion::{Contender, conclude};
-use super::plan::{CONNECT_TIMEOUT, Plan};
+use super::plan::{CONNECT_TIMEOUT, Load, Plan};
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
-use crate::table::{Table, grouped, latency, number};
+use crate::table::{Table, counted, grouped, latency, number};
 use std::io::{self, Write};
 
 /// Prints what will be measured, and how long that takes.
@@ -38,7 +38,7 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
 pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> {
     let load = &results.load;
     writeln!(out)?;
-    writeln!(out, "{load}   {}", in_words(results))?;
+    writeln!(out, "{load}   {}", in_words(load))?;
     write!(out, "{}", table(&results.cells))?;
     for cell in &results.cells {
         write_failures(cell, out)?;
@@ -80,23 +80,15 @@ pub fn conclusion(cells: &[Cell]) -> String {
     conclude(&contenders)
 }
 
-fn in_words(results: &LoadResults) -> String {
-    let load = &results.load;
-    let s = |count: usize| if count == 1 { "" } else { "s" };
+fn in_words(load: &Load) -> String {
+    let connections = counted(load.connections, "connection");
     let busy = format!(
-        "{} connection{} with {} call{} in flight",
-        grouped(load.connections as u64),
-        s(load.connections),
-        load.in_flight,
-        s(load.in_flight),
+        "{connections} with {} in flight",
+        counted(load.in_flight, "call")
     );
     match load.idle {
         0 => busy,
-        idle => format!(
-            "{busy} beside {} idle connection{}",
-            grouped(idle as u64),
-            s(idle)
-        ),
+        idle => format!("{busy}, beside {}", counted(idle, "idle connection")),
     }
 }
 
@@ -108,9 +100,9 @@ fn table(cells: &[Cell]) -> Table {
         "p99",
         "CPU µs/call",
         "least–most",
-        "system calls/call",
+        "syscalls/call",
         "switches/call",
-        "memory/connection",
+        "memory/conn",
     ]);
     for cell in cells {
         match (&cell.reason, cell.rounds.is_empty()) {
@@ -163,7 +155,7 @@ fn write_failures(cell: &Cell, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::lab::cell::Reason;
-    use crate::lab::plan::{Load, Row};
+    use crate::lab::plan::Row;
     use crate::latency::Percentiles;
     use kettle::Model;
     use std::collections::BTreeMap;
@@ -203,10 +195,15 @@ mod tests {
         cell
     }
 
+    /// What is printed, with single spaces.
     fn written(cells: Vec<Cell>) -> String {
         let mut out = Vec::new();
         write_load(&LoadResults { load: LOAD, cells }, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
+        let text = String::from_utf8(out).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -219,22 +216,28 @@ mod tests {
             cell(Model::Epoll, false, &[4.0, 5.0, 4.5]),
             cell(Model::Poll, false, &[9.0, 8.0, 10.0]),
         ]);
-        assert!(
-            text.contains("64 connections with 1 call in flight"),
-            "{text}"
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[1], "64 × 1 64 connections with 1 call in flight");
+        assert_eq!(lines[3], "blocking waits (1 of 64 served)");
+        let epoll = "epoll 22,222 50.0 µs 1.50 ms 4.50 4.00–5.00 2.00 - 2.00 KiB";
+        assert_eq!(lines[5], epoll);
+        let wanted = "→ epoll costs the least CPU, 4.50 µs per call: 50 % less than poll, 9.00 µs.";
+        assert_eq!(
+            lines[7], wanted,
+            "the row with one connection takes no part"
         );
-        assert!(
-            text.contains("blocking                 waits (1 of 64 served)"),
-            "{text}"
-        );
-        let epoll = "epoll                     22,222  50.0 µs  1.50 ms         4.50   4.00–5.00";
-        assert!(text.contains(epoll), "{text}");
-        assert!(text.contains("-           2.00 KiB"), "{text}");
-        let wanted =
-            "→ epoll costs the least CPU, 4.50 µs per call: 50 % less than poll, 9.00 µs.\n";
-        assert!(
-            text.ends_with(wanted),
-            "the row with one connection takes no part: {text}"
+    }
+
+    #[test]
+    fn loads_are_told_in_words() {
+        let words = in_words(&Load {
+            connections: 1,
+            in_flight: 16,
+            idle: 1000,
+        });
+        assert_eq!(
+            words,
+            "1 connection with 16 calls in flight, beside 1000 idle connections"
         );
     }
 

@@ -14,7 +14,7 @@ const TURN_MIN: Duration = Duration::from_micros(20);
 /// When calls are due.
 #[derive(Debug)]
 pub struct Schedule {
-    interval: Duration,
+    rate: f64,
     begun: Instant,
     /// Calls that were due so far, made or skipped.
     due: u64,
@@ -25,9 +25,8 @@ pub struct Schedule {
 impl Schedule {
     /// So many calls per second from now on.
     pub fn new(rate: f64, outstanding_max: usize, now: Instant) -> Self {
-        let interval = Duration::from_secs_f64(1.0 / rate);
         Self {
-            interval,
+            rate,
             begun: now,
             due: 0,
             outstanding_max,
@@ -47,7 +46,8 @@ impl Schedule {
 
     /// When the next call is due.
     pub fn next(&self) -> Instant {
-        self.begun + self.interval.mul_f64(self.due as f64)
+        // From the beginning each time: what an interval is rounded by would add up.
+        self.begun + Duration::from_secs_f64(self.due as f64 / self.rate)
     }
 
     /// Calls that were due and not made.

@@ -1,0 +1,154 @@
+//! `kettle bench`.
+
+use crate::process::{Running, run};
+use serde_json::Value;
+use std::net::TcpListener;
+
+const SHORT: &str = "--warmup 10ms --duration 50ms";
+
+#[test]
+fn its_json_has_the_fields() {
+    let (_server, url) = Running::serve("");
+    let bench = run(&format!(
+        "bench {url} -c 4 -i 3 --payload 100 {SHORT} --json"
+    ));
+    assert_eq!((bench.code, bench.stderr.as_str()), (Some(0), ""));
+    let report = bench.json();
+    let positive = [
+        "rps", "calls", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", "seconds",
+    ];
+    for field in positive {
+        assert!(0.0 < report[field].as_f64().unwrap(), "{field}: {report}");
+    }
+    for (field, value) in [
+        ("errors", 0),
+        ("unserved", 0),
+        ("connections", 4),
+        ("in_flight", 3),
+    ] {
+        assert_eq!(report[field], value, "{report}");
+    }
+    // A tag, a length and the payload, there and back.
+    let calls = report["calls"].as_u64().unwrap();
+    assert_eq!(report["bytes"].as_u64().unwrap(), calls * 2 * 102);
+    let rps = calls as f64 / report["seconds"].as_f64().unwrap();
+    assert!(
+        (report["rps"].as_f64().unwrap() - rps).abs() < 1.0,
+        "{report}"
+    );
+}
+
+#[test]
+fn its_text_tells_the_same() {
+    let (_server, url) = Running::serve("");
+    let bench = run(&format!("bench {url} -c 2 {SHORT}"));
+    assert_eq!((bench.code, bench.stderr.as_str()), (Some(0), ""));
+    assert!(
+        bench
+            .stdout
+            .starts_with("2 connections with 1 call in flight, 128 B"),
+        "{bench:?}"
+    );
+    for line in [
+        "\n  calls/s  ",
+        "\n  p50      ",
+        "\n  p99.9    ",
+        "\n  errors   0\n",
+    ] {
+        assert!(bench.stdout.contains(line), "{line:?} {bench:?}");
+    }
+}
+
+#[test]
+fn replies_can_be_longer_than_requests() {
+    let (_server, url) = Running::serve("");
+    let bench = run(&format!(
+        "bench {url} --payload 0 --want 1000000 {SHORT} --json"
+    ));
+    assert_eq!(bench.code, Some(0), "{bench:?}");
+    assert_eq!(bench.json()["errors"], 0);
+}
+
+#[test]
+fn on_blocking_the_second_connection_is_not_served() {
+    let (_server, url) = Running::serve("--model blocking");
+    let bench = run(&format!(
+        "bench {url} -c 2 --connect-timeout 300ms {SHORT} --json"
+    ));
+    let report = bench.json();
+    assert_eq!(
+        (bench.code, &report["unserved"], &report["errors"]),
+        (Some(0), &1.into(), &0.into())
+    );
+    assert!(0 < report["calls"].as_u64().unwrap(), "{report}");
+    let text = run(&format!("bench {url} -c 2 --connect-timeout 300ms {SHORT}"));
+    assert!(
+        text.stdout.contains("unserved 1 of 2 connections ("),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn nobody_listening_is_said() {
+    // A port that was free a moment ago, and that nobody else is told.
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let bench = run(&format!("bench kettle://{address} -c 3"));
+    assert_eq!((bench.code, bench.stdout.as_str()), (Some(1), ""));
+    assert!(
+        bench.stderr.contains("none of 3 connections was served"),
+        "{bench:?}"
+    );
+    assert!(bench.stderr.contains("Connection refused"), "{bench:?}");
+}
+
+#[test]
+fn a_listener_that_says_nothing_is_not_served_either() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("kettle://{}", silent.local_addr().unwrap());
+    let bench = run(&format!("bench {url} --connect-timeout 50ms"));
+    assert_eq!(bench.code, Some(1));
+    assert!(
+        bench.stderr.contains("none of 1 connections was served"),
+        "{bench:?}"
+    );
+}
+
+#[test]
+fn a_wrong_url_is_explained() {
+    let bench = run("bench http://127.0.0.1:1");
+    assert_eq!(bench.code, Some(1));
+    assert!(
+        bench.stderr.contains("write kettle://HOST:PORT"),
+        "{bench:?}"
+    );
+}
+
+#[test]
+fn an_open_loop_makes_the_calls_of_its_schedule() {
+    let (_server, url) = Running::serve("");
+    let arguments = "-c 3 --rate 2000 --warmup 50ms --duration 500ms --json";
+    let bench = run(&format!("bench {url} {arguments}"));
+    let report = bench.json();
+    let count = |field: &str| report[field].as_u64().unwrap();
+    assert_eq!(
+        (bench.code, count("errors"), count("skipped")),
+        (Some(0), 0, 0),
+        "{report}"
+    );
+    assert_eq!(report["in_flight"], Value::Null);
+    assert!((980..=1001).contains(&count("calls")), "{report}");
+}
+
+#[test]
+fn an_open_loop_says_what_it_could_not_send() {
+    let (_server, url) = Running::serve("");
+    let arguments = "--rate 1e6 --outstanding-max 1 --warmup 0 --duration 200ms --json";
+    let report = run(&format!("bench {url} {arguments}")).json();
+    let count = |field: &str| report[field].as_u64().unwrap();
+    assert!(0 < count("calls"), "{report}");
+    assert!(100_000 < count("skipped"), "{report}");
+    assert!(count("calls") + count("skipped") <= 200_001, "{report}");
+}

@@ -1,0 +1,8 @@
+//! The commands as their users run them: as processes, against real servers.
+
+mod arguments;
+mod bench;
+mod lab;
+mod models;
+mod process;
+mod serve;

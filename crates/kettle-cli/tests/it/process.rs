@@ -1,0 +1,134 @@
+//! Running the command.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The command with these arguments, separated by spaces.
+pub fn kettle(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
+    command
+        .args(arguments.split_whitespace())
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs the command to its end.
+pub fn run(arguments: &str) -> Run {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = kettle(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+/// Looks again and again until there is something, for a bounded time.
+pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+    panic!("it did not happen within 20 s");
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// The one line of JSON on stdout.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+/// A command that runs on. Dropping it ends it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Starts the command.
+    pub fn start(arguments: &str) -> Self {
+        let mut command = kettle(arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// Starts a server on a free port; also its URL.
+    pub fn serve(arguments: &str) -> (Self, String) {
+        let mut server = Self::start(&format!("serve --listen 127.0.0.1:0 {arguments}"));
+        let line = server.line();
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|line| line.split(' ').next());
+        let url = format!("kettle://{}", address.unwrap_or_else(|| panic!("{line:?}")));
+        (server, url)
+    }
+
+    /// The next line that it prints; empty when it prints no more.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// What a server that was started with `--stats` has counted.
+    pub fn counts(&mut self) -> Value {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        serde_json::from_str(&self.line()).unwrap()
+    }
+
+    /// Closes its stdin.
+    pub fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it prints until its end, and how it ended.
+    pub fn finish(mut self) -> (ExitStatus, String) {
+        let rest: Result<Vec<_>, _> = self.stdout.by_ref().lines().collect();
+        (self.child.wait().unwrap(), rest.unwrap().join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
