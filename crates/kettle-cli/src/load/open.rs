@@ -127,6 +127,11 @@ async fn caller(channel: Channel, call: EchoCall, recorder: Arc<Recorder>, due: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::echo::Echo;
+    use crate::echo::v1::echo_server::EchoServer;
+    use crate::interrupt::Interrupt;
+    use crate::load::Generator;
+    use kettle::{Model, Server};
 
     #[test]
     fn calls_are_due_at_even_intervals_and_none_is_lost() {
@@ -154,6 +159,46 @@ mod tests {
         let now = begun + Duration::from_secs(10);
         let due = std::iter::from_fn(|| schedule.take(now)).count();
         assert!((2_999_999..=3_000_002).contains(&due), "{due}");
+    }
+
+    #[test]
+    fn what_a_call_waited_to_be_sent_is_part_of_its_latency() {
+        let service = EchoServer::new(Echo);
+        let server = Server::builder()
+            .add_service(service)
+            .spawn("127.0.0.1:0")
+            .unwrap();
+        let mut generator = Generator::new(Model::Poll, Interrupt::default()).unwrap();
+        let url = format!("kettle://{}", server.local_addr());
+        let connected = generator.connect(&url, 1, Duration::from_secs(5)).unwrap();
+        let (recorder, late) = (Arc::new(Recorder::new()), Duration::from_millis(100));
+        recorder.measure(true);
+        // The generator stalled for as long as this before it looked at the schedule.
+        let begun = Instant::now() - late;
+        let mut schedule = Schedule::new(100.0, 1000, begun);
+        generator.local.spawn(std::future::pending());
+        let (channels, call) = (&connected.channels, EchoCall::new(8, 0));
+        let until = Instant::now() + Duration::from_millis(1);
+        run(
+            &mut generator.local,
+            channels,
+            &call,
+            &mut schedule,
+            &recorder,
+            until,
+        )
+        .unwrap();
+        generator.drain(&recorder).unwrap();
+        let record = recorder.finish((begun, Instant::now()), 0, false);
+        assert!(
+            11 <= record.calls(),
+            "none that was due is left out: {record:?}"
+        );
+        let longest = record.latencies.percentiles().max_us;
+        assert!(
+            100_000.0 <= longest * 1.001,
+            "the first was due 100 ms ago: {longest}"
+        );
     }
 
     #[test]

@@ -44,12 +44,12 @@ fn a_signal_ends_it_in_good_order() {
 #[test]
 fn a_signal_ends_it_while_it_is_loaded() {
     let (mut server, url) = Running::serve("--stats");
-    let arguments = format!("bench {url} -c 8 --warmup 0 --duration 60 --json");
+    let arguments = format!("bench {url} -c 8 --warmup 0 --duration 3600 --json");
     let mut bench = Running::start(&arguments);
     until(|| (server.counts()["calls"] != 0).then_some(()));
     server.signal(Signal::TERM);
     assert_eq!(server.finish().0.code(), Some(0));
-    // Callers give up when nobody answers any more, long before the 60 seconds are over.
+    // Callers give up when nobody answers any more, long before the hour is over.
     let line = bench.line();
     let report: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
     assert!(0 < report["errors"].as_u64().unwrap(), "{report}");
