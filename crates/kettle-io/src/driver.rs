@@ -62,7 +62,8 @@ pub trait Driver: Send {
     /// Ends all operations of a socket and closes it.
     fn detach(&mut self, socket: SocketId);
 
-    /// A hint: the next `bytes` that this socket receives belong together. The driver may gather
+    /// A hint: the next `bytes` of this socket, counted from the last that was delivered, belong
+    /// together. The driver may gather
     /// them into one buffer of that size and deliver it when it is full. At the end of the stream,
     /// on failure and on cancel it delivers what it has. Ignored while an earlier message is being
     /// gathered, and when the pool has no room for it.

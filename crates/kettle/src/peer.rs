@@ -64,6 +64,8 @@ pub(crate) struct Peer {
     ended: bool,
     /// Nothing can be sent any more.
     broken: bool,
+    /// This side takes no new calls.
+    draining: bool,
     again: bool,
 }
 
@@ -74,7 +76,6 @@ enum Speech {
         first: Vec<u8>,
         limits: Limits,
         until: Instant,
-        draining: bool,
     },
     Machine(Box<dyn Machine>),
 }
@@ -103,7 +104,6 @@ impl Peer {
             first: Vec::new(),
             limits,
             until,
-            draining: false,
         };
         Self::new(machine, Calls::Serving(serving))
     }
@@ -124,6 +124,7 @@ impl Peer {
             phase,
             ended: false,
             broken: false,
+            draining: false,
             again: false,
         }
     }
@@ -166,12 +167,10 @@ impl Peer {
 
     /// Takes no new calls, and closes when those that are open are over.
     pub(crate) fn drain(&mut self, now: Instant) {
+        self.draining = true;
         match &mut self.machine {
             Speech::Machine(machine) => machine.drain(now),
-            Speech::Detecting {
-                draining, until, ..
-            } => {
-                *draining = true;
+            Speech::Detecting { until, .. } => {
                 *until = (*until).min(now + Self::SILENT_GRACE);
             }
         }
@@ -249,16 +248,14 @@ impl Peer {
     /// Handles what the machine has to say, and collects what is to be sent.
     pub(crate) fn pump(&mut self, turn: &mut Turn<'_>) {
         self.again = false;
-        if let (Phase::Open, Speech::Machine(machine)) = (self.phase, &mut self.machine) {
-            let machine = &mut **machine;
-            let more = match &mut self.calls {
-                Calls::Serving(serving) => pump_server(turn, machine, serving, &mut self.outbox),
-                Calls::Calling(calling) => pump_client(turn, machine, calling),
-            };
-            self.again = more == More::Events;
-            if more == More::Closed {
-                self.phase = Phase::Closing;
-            }
+        let mut more = self.pump_machine(turn);
+        if more == More::Nothing && self.is_abandoned() {
+            self.close(&Status::cancelled("the client has gone"));
+            more = self.pump_machine(turn);
+        }
+        self.again = more == More::Events;
+        if more == More::Closed {
+            self.phase = Phase::Closing;
         }
         self.collect(turn.now);
         self.advance_phase(turn.now);
@@ -287,6 +284,23 @@ impl Peer {
         }
     }
 
+    fn pump_machine(&mut self, turn: &mut Turn<'_>) -> More {
+        let (Phase::Open, Speech::Machine(machine)) = (self.phase, &mut self.machine) else {
+            return More::Nothing;
+        };
+        match &mut self.calls {
+            Calls::Serving(serving) => pump_server(turn, &mut **machine, serving, &mut self.outbox),
+            Calls::Calling(calling) => pump_client(turn, &mut **machine, calling),
+        }
+    }
+
+    /// Whether handlers wait for a client that has gone. A client says so with the end of its stream;
+    /// what could be answered at once was. A server that stops ends the stream itself on a blocking
+    /// model, and lets its handlers finish.
+    fn is_abandoned(&self) -> bool {
+        self.ended && !self.draining && 0 < self.pending()
+    }
+
     fn received_end(&mut self, now: Instant) {
         self.ended = true;
         match &mut self.machine {
@@ -298,13 +312,7 @@ impl Peer {
 
     /// Collects first bytes until they say which protocol this is.
     fn detect(&mut self, now: Instant, bytes: Segment) {
-        let Speech::Detecting {
-            first,
-            limits,
-            draining,
-            ..
-        } = &mut self.machine
-        else {
+        let Speech::Detecting { first, limits, .. } = &mut self.machine else {
             return;
         };
         let bytes = match first.is_empty() {
@@ -317,10 +325,9 @@ impl Peer {
         match detect::detect(&bytes) {
             Detected::NeedMore => *first = bytes.to_vec(),
             Detected::Native => {
-                let draining = *draining;
                 let mut machine = Box::new(native::Connection::server(config(limits.clone()), now));
                 machine.handle_bytes(now, bytes);
-                if draining {
+                if self.draining {
                     machine.drain(now);
                 }
                 self.machine = Speech::Machine(machine);

@@ -204,6 +204,8 @@ impl Reactor {
     /// One turn; sleeps at most until `until`.
     fn turn(&mut self, until: Option<Instant>) -> io::Result<()> {
         self.wait(until)?;
+        // A stop comes before the end of stream that it causes on a blocking model.
+        self.read_notes();
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
             self.complete(completion);

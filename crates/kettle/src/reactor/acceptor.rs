@@ -19,6 +19,10 @@ use std::time::Duration;
 /// is missing comes back when connections end; asking again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A server that stops looks this often without sleeping before it takes the backlog for empty:
+/// scanning comes to the listening socket only now and then.
+const QUIET_TURNS: u32 = 64;
+
 /// A listening socket on a loop.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
@@ -34,10 +38,9 @@ enum State {
     Accepting,
     /// No descriptor was left; a timer is set.
     Paused,
-    /// The server stops: what waits in the backlog is taken, then the socket is closed. Set when the
-    /// last turn took a connection.
+    /// The server stops: what waits in the backlog is taken, then the socket is closed.
     Closing {
-        took: bool,
+        quiet_turns: u32,
     },
 }
 
@@ -92,9 +95,9 @@ impl Reactor {
         match outcome {
             Outcome::Accepted { stream, address } => {
                 if let Some(acceptor) = &mut self.acceptor
-                    && let State::Closing { took } = &mut acceptor.state
+                    && let State::Closing { quiet_turns } = &mut acceptor.state
                 {
-                    *took = true;
+                    *quiet_turns = 0;
                 }
                 self.place(stream, address);
             }
@@ -136,7 +139,7 @@ impl Reactor {
     /// The server stops. Connections that the kernel has taken already are served to their end.
     pub(super) fn close_acceptor(&mut self) {
         if let Some(acceptor) = &mut self.acceptor {
-            acceptor.state = State::Closing { took: true };
+            acceptor.state = State::Closing { quiet_turns: 0 };
         }
     }
 
@@ -145,15 +148,16 @@ impl Reactor {
         matches!(state, Some(State::Closing { .. }))
     }
 
-    /// Closes the listening socket after a turn that found no more connections.
+    /// Closes the listening socket when no more connections are found.
     pub(super) fn acceptor_turn(&mut self) {
         let Some(acceptor) = &mut self.acceptor else {
             return;
         };
-        let State::Closing { took } = &mut acceptor.state else {
+        let State::Closing { quiet_turns } = &mut acceptor.state else {
             return;
         };
-        if std::mem::take(took) {
+        *quiet_turns += 1;
+        if *quiet_turns <= QUIET_TURNS {
             return;
         }
         self.driver.cancel(acceptor.socket, OpKind::Accept);

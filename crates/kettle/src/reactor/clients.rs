@@ -2,14 +2,14 @@
 
 use super::connection::{Connection, turn};
 use super::{Command, Reactor, Slot, token};
-use crate::Status;
 use crate::endpoint::Endpoint;
 use crate::mailbox::PeerKey;
 use crate::peer::{CallRequest, Calling, Failure, Peer, Waiting};
 use crate::pending::Promise;
+use crate::{Code, Status};
 use kettle_io::{Op, Outcome, Role, SocketId, socket};
 use kettle_proto::limits::Limits;
-use kettle_proto::{CallId, Instant};
+use kettle_proto::{CallId, Instant, ProtocolError};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -137,20 +137,17 @@ impl Reactor {
             return;
         };
         let current = matches!(link.state, LinkState::Up { key: up, .. } if up == key);
-        if current && news.ready {
-            link.state = LinkState::Up { key, greeted: true };
-            link.connects
-                .drain(..)
-                .for_each(|promise| promise.answer(Ok(())));
-        }
         if current && over {
             link.state = LinkState::Idle;
+        } else if current && news.ready {
+            link.state = LinkState::Up { key, greeted: true };
+            link.answer_connects(&Ok(()));
         }
         if let (true, Some(failure)) = (current, &news.failure) {
-            let status = link.config.unavailable(&failure.to_string());
-            link.connects
-                .drain(..)
-                .for_each(|promise| promise.answer(Err(status.clone())));
+            let status = link
+                .config
+                .unreachable(failure.is_timeout(), &failure.to_string());
+            link.answer_connects(&Err(status));
         }
         let config = Arc::clone(&link.config);
         while let Some(request) = again.pop() {
@@ -339,11 +336,9 @@ impl Reactor {
             (false, None) => "the name has no address".to_owned(),
         };
         link.state = LinkState::Idle;
-        let status = link.config.unavailable(&why);
-        link.waiting.fail(&status);
-        link.connects
-            .drain(..)
-            .for_each(|promise| promise.answer(Err(status.clone())));
+        link.waiting.fail(&link.config.unreachable(false, &why));
+        let status = link.config.unreachable(timed_out, &why);
+        link.answer_connects(&Err(status));
     }
 }
 
@@ -372,9 +367,31 @@ impl Connecting {
     }
 }
 
+impl Link {
+    fn answer_connects(&mut self, answer: &Result<(), Status>) {
+        for promise in self.connects.drain(..) {
+            promise.answer(answer.clone());
+        }
+    }
+}
+
 impl LinkConfig {
-    fn unavailable(&self, why: &str) -> Status {
-        Status::unavailable(format!("cannot reach {}: {why}", self.endpoint))
+    /// The status of whoever waits for a connection. That a connect took too long is its caller's
+    /// deadline, and a missing connection to a call.
+    fn unreachable(&self, timed_out: bool, why: &str) -> Status {
+        let code = if timed_out {
+            Code::DeadlineExceeded
+        } else {
+            Code::Unavailable
+        };
+        Status::new(code, format!("cannot reach {}: {why}", self.endpoint))
+    }
+}
+
+impl Failure {
+    /// Whether the server did not greet in time.
+    fn is_timeout(&self) -> bool {
+        matches!(self.0, Some(ProtocolError::HandshakeTimeout))
     }
 }
 

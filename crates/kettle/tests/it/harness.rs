@@ -5,6 +5,7 @@ use kettle_testkit::trial::TrialService;
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::trial_server::TrialServer;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
@@ -27,12 +28,15 @@ pub fn host(model: Model) -> Host {
 
 /// A server with these settings.
 pub fn host_with(builder: ServerBuilder) -> Host {
+    host_at(builder, "127.0.0.1:0".parse().unwrap())
+}
+
+/// A server with these settings at this address.
+pub fn host_at(builder: ServerBuilder, address: SocketAddr) -> Host {
     let service = TrialService::default();
     let server = builder.add_service(TrialServer::new(service.clone()));
-    Host {
-        server: server.spawn("127.0.0.1:0").expect("the server starts"),
-        service,
-    }
+    let server = server.spawn(address).expect("the server starts");
+    Host { server, service }
 }
 
 impl Host {

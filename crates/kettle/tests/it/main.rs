@@ -1,4 +1,7 @@
 //! The call suite: what a call promises, on every I/O model.
 
 mod calls;
+mod connections;
 mod harness;
+mod raw;
+mod servers;

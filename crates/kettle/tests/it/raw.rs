@@ -1,0 +1,82 @@
+//! A client without a loop: a protocol machine and a plain blocking socket, for what a well-behaved
+//! client would not do.
+
+use kettle_proto::{CallId, Event, Head, Instant, Machine, Metadata, native};
+use kettle_testkit::trial::Task;
+use prost::Message;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A connection that does exactly what it is told.
+pub struct RawClient {
+    pub stream: TcpStream,
+    machine: native::Connection,
+}
+
+impl RawClient {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let machine = native::Connection::client(native::Config::default(), NOW);
+        Self { stream, machine }
+    }
+
+    /// Opens a call; nothing is sent before [`RawClient::flush`].
+    pub fn open(&mut self, task: &Task) -> CallId {
+        let head = Head {
+            path: "/kettle.trial.v1.Trial/Run",
+            metadata: Metadata::new(),
+            timeout: None,
+        };
+        let message = task.encode_to_vec().into();
+        self.machine.open(NOW, head, Some(message), true).unwrap()
+    }
+
+    /// All bytes that are to be sent.
+    pub fn output(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some(payload) = self.machine.poll_transmit(NOW, u64::MAX) {
+            bytes.extend(payload.into_chain().unwrap().to_vec());
+        }
+        bytes
+    }
+
+    /// Sends what is to be sent.
+    pub fn flush(&mut self) {
+        let bytes = self.output();
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    /// Reads until the next event; `None` when the server has closed.
+    pub fn event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.machine.poll_event() {
+                return Some(event);
+            }
+            let mut buffer = vec![0; 65_536];
+            match self.stream.read(&mut buffer) {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => {
+                    buffer.truncate(n);
+                    self.machine.handle_bytes(NOW, buffer.into());
+                }
+            }
+        }
+    }
+
+    /// Reads until a call has finished; whether it finished well.
+    pub fn finished(&mut self) -> Option<bool> {
+        loop {
+            if let Event::Finished { status, .. } = self.event()? {
+                return Some(status.is_ok());
+            }
+        }
+    }
+}
+
+/// The machine's time stands still: nothing here waits for a time-out of the client.
+const NOW: Instant = Instant::from_nanos(0);
