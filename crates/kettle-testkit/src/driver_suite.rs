@@ -37,6 +37,7 @@ macro_rules! driver_tests {
                 p4_send_waits_for_a_slow_reader
                 p4_send_mixes_memory_and_files
                 p4_a_file_that_ends_early_fails
+                p4_a_file_waits_without_blocking
                 p4_receiving_goes_on_while_a_send_waits
                 p4_room_between_two_sends_is_seen
                 p5_the_end_is_seen_behind_any_amount
@@ -52,6 +53,7 @@ macro_rules! driver_tests {
                 p11_a_flood_does_not_starve_others
                 p11_sending_all_the_time_does_not_starve_receiving
                 p12_detach_closes_and_silences
+                p12_detach_in_the_middle_of_a_flood
                 connect_succeeds_and_is_refused
                 shutdown_ends_our_side_only
                 expect_gathers_a_message

@@ -45,6 +45,9 @@ const EXACT_TIMEOUT_MAX: Duration = Duration::from_millis(16);
 /// The longest receive time-out that is set; a longer wait sleeps several times.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// An accepted socket has the time-out that its listener had at that moment.
+const UNKNOWN_TIMEOUT: Option<Duration> = Some(Duration::ZERO);
+
 /// The driver of a thread that serves one connection at a time.
 #[derive(Debug)]
 pub(crate) struct Blocking {
@@ -59,7 +62,7 @@ pub(crate) struct Blocking {
 #[derive(Debug)]
 struct Sleeper {
     socket: Attached<Arc<OwnedFd>>,
-    /// What SO_RCVTIMEO is set to.
+    /// What SO_RCVTIMEO is set to; zero when that is not known yet.
     timeout: Option<Duration>,
 }
 
@@ -223,7 +226,7 @@ impl Driver for Blocking {
         self.waker.lend(bed, Some(Arc::clone(&fd)));
         *slot = Some(Sleeper {
             socket: Attached::new(fd, token),
-            timeout: None,
+            timeout: UNKNOWN_TIMEOUT,
         });
         Ok(SocketId(bed as u32))
     }
@@ -432,6 +435,7 @@ mod tests {
     fn a_receive_timeout_is_set_when_too_long_or_far_too_short() {
         let seconds = |n| Some(Duration::from_secs(n));
         assert!(limits(None, None));
+        assert!(!limits(UNKNOWN_TIMEOUT, None) && !limits(UNKNOWN_TIMEOUT, seconds(60)));
         assert!(!limits(None, seconds(60)));
         assert!(!limits(seconds(60), None));
         assert!(limits(seconds(45), seconds(60)));

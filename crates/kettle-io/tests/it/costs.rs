@@ -148,3 +148,45 @@ fn a_request_allocates_nothing_in_the_driver() {
         );
     }
 }
+
+#[test]
+fn an_accepted_connection_does_not_wake_at_its_listeners_timeout() {
+    let mut driver = open(Model::Blocking, &DriverConfig::default()).unwrap();
+    let listener = kettle_io::socket::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let address = kettle_io::socket::local_address(&listener).unwrap();
+    let listener = driver.attach(listener, Role::Listener, Token(0)).unwrap();
+    driver.submit(Op::Accept { socket: listener });
+    let mut done = Vec::new();
+    let brief = Patience {
+        timeout: Some(Duration::from_millis(5)),
+        wakeable: false,
+    };
+    driver.wait(brief, &mut done).unwrap();
+    assert!(done.is_empty());
+    let mut client = TcpStream::connect(address).unwrap();
+    driver.wait(PATIENCE, &mut done).unwrap();
+    let Some(Completion {
+        outcome: Outcome::Accepted { stream, .. },
+        ..
+    }) = done.pop()
+    else {
+        panic!("nothing was accepted");
+    };
+    let socket = driver.attach(stream, Role::Stream, Token(1)).unwrap();
+    driver.submit(Op::Receive { socket });
+    let other = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(100));
+        client.write_all(b"!").unwrap();
+    });
+    driver
+        .wait(
+            Patience {
+                timeout: None,
+                wakeable: false,
+            },
+            &mut done,
+        )
+        .unwrap();
+    assert_eq!((done.len(), driver.stats().system_calls.receive), (1, 1));
+    other.join().unwrap();
+}

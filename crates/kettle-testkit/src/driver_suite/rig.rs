@@ -241,9 +241,16 @@ impl Rig {
 
     /// Sends until a send waits for room, which it goes on doing.
     pub(super) fn fill(&mut self, socket: SocketId) {
+        self.fill_with(socket, || vec![7; 1 << 20].into());
+    }
+
+    /// As [`Rig::fill`], with payloads of the test's own.
+    pub(super) fn fill_with(&mut self, socket: SocketId, payload: impl Fn() -> Payload) {
         let token = self.tokens[&socket];
+        let begun = Instant::now();
         loop {
-            self.send(socket, vec![7; 1 << 20]);
+            assert!(begun.elapsed() < 2 * LIMIT, "the socket is never full");
+            self.send(socket, payload());
             let started = Instant::now();
             let mut sent = false;
             while !sent {

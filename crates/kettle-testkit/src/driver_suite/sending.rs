@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -95,6 +96,31 @@ pub fn p4_receiving_goes_on_while_a_send_waits(subject: &Subject) {
     assert!(rig.is_in_flight(token, OpKind::Send), "nobody has read");
     drop(writer.join().unwrap().unwrap());
     rig.until_last(token, OpKind::Send);
+}
+
+/// A file that nobody reads waits like memory does, and keeps nobody from receiving.
+pub fn p4_a_file_waits_without_blocking(subject: &Subject) {
+    let mut rig = Rig::new(subject);
+    let (socket, token, mut far) = rig.receiving();
+    let file = TestFile::new(&pattern(1 << 20));
+    // Ends a send that sleeps in the kernel, so that the test fails instead of hanging.
+    let mut rescuer = far.try_clone().unwrap();
+    let (filled, is_filled) = mpsc::channel::<()>();
+    let rescue = thread::spawn(move || {
+        let slept = is_filled.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout);
+        if slept {
+            let _ = io::copy(&mut rescuer, &mut io::sink());
+        }
+        slept
+    });
+    rig.fill_with(socket, || {
+        FileRegion::new(Arc::clone(&file.file), 0, 1 << 20).into()
+    });
+    drop(filled);
+    assert!(!rescue.join().unwrap(), "the driver slept in a send");
+    far.write_all(b"heard").unwrap();
+    assert_eq!(rig.receive(token, 5), b"heard");
+    assert!(rig.is_in_flight(token, OpKind::Send));
 }
 
 /// A socket that was full, and was emptied while no Send waited, takes the next one.

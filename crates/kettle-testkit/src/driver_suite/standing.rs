@@ -107,3 +107,16 @@ pub fn p12_detach_closes_and_silences(subject: &Subject) {
     assert!(b"new".starts_with(&received(token, &done)[..]));
     assert!(!rig.is_in_flight(old, OpKind::Receive));
 }
+
+/// A socket that still has much to read can be detached; the driver does not try it again.
+pub fn p12_detach_in_the_middle_of_a_flood(subject: &Subject) {
+    let mut rig = Rig::new(subject);
+    for _ in 0..3 {
+        let (socket, token, mut far) = rig.receiving();
+        far.write_all(&vec![1; 200_000]).unwrap();
+        rig.receive(token, 1);
+        rig.detach(socket);
+        rig.until_last(token, OpKind::Receive);
+        assert!(rig.wait(Some(Duration::from_millis(10))).is_empty());
+    }
+}
