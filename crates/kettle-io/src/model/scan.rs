@@ -179,3 +179,58 @@ fn hint(walked: &Walked) -> Option<Readiness> {
         ended: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::os::fd::AsFd;
+
+    const READABLE: Interest = Interest {
+        readable: true,
+        writable: false,
+    };
+
+    fn pass(scan: &mut Scan) -> Vec<u32> {
+        let mut ready = Vec::new();
+        scan.wait(None, &mut ready).unwrap();
+        ready.iter().map(|readiness| readiness.key).collect()
+    }
+
+    #[test]
+    fn hot_sockets_are_tried_on_every_pass_and_cold_ones_in_turn() {
+        let any = std::io::stdin();
+        let mut scan = Scan::new(Waker::new(), None);
+        for key in 0..40 {
+            scan.add(key, any.as_fd(), Interest::default()).unwrap();
+            scan.modify(key, any.as_fd(), READABLE).unwrap();
+        }
+        assert_eq!(
+            pass(&mut scan).len(),
+            40,
+            "whoever has just got an interest is hot"
+        );
+        for key in (0..40).filter(|key| *key != 5) {
+            for _ in 0..=HOT_TRIES {
+                scan.tried(key, false);
+            }
+        }
+        let mut seen = HashSet::new();
+        for _ in 0..3 {
+            let keys = pass(&mut scan);
+            assert_eq!(keys[0], 5);
+            assert_eq!(keys.len(), 1 + COLD_PER_PASS);
+            seen.extend(keys);
+        }
+        assert_eq!(seen.len(), 40, "three passes walk all the cold ones");
+        scan.tried(17, true);
+        assert_eq!(
+            HashSet::from([5, 17]),
+            pass(&mut scan)[..2].iter().copied().collect()
+        );
+        scan.remove(5, any.as_fd());
+        assert_eq!(pass(&mut scan)[0], 17);
+        scan.remove(17, any.as_fd());
+        assert!(pass(&mut scan).iter().all(|key| *key != 5 && *key != 17));
+    }
+}

@@ -121,6 +121,22 @@ fn a_multiplexed_request_costs_two_system_calls_and_a_share_of_a_wait() {
 }
 
 #[test]
+fn a_short_read_is_not_followed_by_another() {
+    for model in [Model::Select, Model::Poll, Model::Epoll, Model::EpollEdge] {
+        let mut echo = Echo::new(model, 4);
+        echo.round();
+        let before = echo.driver.stats().system_calls;
+        let brief = Patience {
+            timeout: Some(Duration::from_millis(10)),
+            wakeable: false,
+        };
+        echo.driver.wait(brief, &mut echo.done).unwrap();
+        let calls = echo.driver.stats().system_calls - before;
+        assert_eq!((calls.receive, calls.wait), (0, 1), "{model}");
+    }
+}
+
+#[test]
 fn a_scanned_request_needs_no_wait() {
     let calls = Echo::new(Model::Scan, 8).measure(50);
     assert_eq!((calls.send, calls.wait, calls.control), (400, 0, 0));
