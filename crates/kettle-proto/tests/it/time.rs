@@ -259,3 +259,59 @@ fn an_unknown_pong_is_ignored() {
     server.handle_bytes(at(0), Segment::from(goodbye));
     assert_eq!(drain(&mut server), [closed("None")]);
 }
+
+#[test]
+fn a_pong_with_another_number_is_no_answer() {
+    let mut server = Connection::server(Config::default(), at(0));
+    server.handle_bytes(at(0), Segment::from(hello(&[])));
+    server.ping(at(0));
+    server.handle_bytes(at(5), Segment::from(frame(6, 0, 0, 0, &[9; 8])));
+    assert_eq!(drain(&mut server), ["Ready"]);
+    server.handle_timeout(at(20_000));
+    assert_eq!(drain(&mut server), [closed("Some(PingTimeout)")]);
+}
+
+#[test]
+fn a_drain_vouches_for_the_calls_above_its_last_stream() {
+    let mut client = Connection::client(Config::default(), at(0));
+    for _ in 0..2 {
+        client.open(at(0), head(PATH), None, true).unwrap();
+    }
+    output(&mut client, at(0));
+    let drained = [hello(&[]), frame(7, 0, 0, 0, &[0, 0, 0, 1])].concat();
+    client.handle_bytes(at(0), Segment::from(drained));
+    client.handle_end(at(0));
+    let events = drain(&mut client);
+    let lost = "UNAVAILABLE: the peer closed the connection";
+    let expected = [
+        format!("Finished 1 {lost}"),
+        format!("Finished 2 {lost} unprocessed"),
+    ];
+    assert_eq!(events[2..4], expected);
+}
+
+#[test]
+fn a_reply_without_credit_does_not_outlive_the_clients_end() {
+    for end_first in [true, false] {
+        let client = config(|limits| limits.call_credit_bytes = 65_536);
+        let mut ends = Ends::ready(client, Config::default());
+        ends.open(b"x".to_vec());
+        ends.pump();
+        let (call, _) = ends.accept();
+        if end_first {
+            ends.server.handle_end(ends.now);
+        }
+        ends.server.finish(call, reply(vec![0; 300_000]));
+        if !end_first {
+            assert!(65_536 <= output(&mut ends.server, ends.now).len());
+            ends.server.handle_end(ends.now);
+        }
+        let said = output(&mut ends.server, ends.now);
+        assert!(said.ends_with(b"the peer closed the connection before it gave credit"));
+        assert_eq!(ends.server_events(), [closed("None")]);
+        assert_eq!(
+            (ends.server.open_calls(), ends.server.pending_bytes()),
+            (0, 0)
+        );
+    }
+}

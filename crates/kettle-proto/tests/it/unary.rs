@@ -308,3 +308,14 @@ fn an_empty_message_is_a_message() {
         ["Message 1 \"\" end=false", "Finished 1 OK"]
     );
 }
+
+#[test]
+fn a_cancel_drops_what_waits_to_be_sent() {
+    let mut ends = Ends::ready(Config::default(), Config::default());
+    let call = ends.open(vec![0; 3_000_000]);
+    assert!(3_000_000 <= ends.client.pending_bytes());
+    ends.client.reset(call, &Status::cancelled("given up"));
+    let said = ends::output(&mut ends.client, ends.now);
+    assert!(said.len() < 200, "the head and the reset, no message bytes");
+    assert_eq!(ends.client.pending_bytes(), 0);
+}
