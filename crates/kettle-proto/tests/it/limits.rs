@@ -535,3 +535,16 @@ fn the_largest_limits_leave_room_for_credit() {
         );
     }
 }
+
+#[test]
+fn a_call_that_ended_gets_no_credit() {
+    let small = config(|limits| limits.call_credit_bytes = 65_536);
+    let mut server = Connection::server(small, at(0));
+    let begin = [hello(&[]), open(0x01, 0, 1, &path("/a/b"))].concat();
+    let message = frame(2, 0x20, 0, 1, &[0; 60_000]);
+    let end = frame(2, 0x80, 0, 1, b"");
+    server.handle_bytes(at(0), Segment::from([begin, message, end].concat()));
+    output(&mut server, at(0));
+    assert_eq!(drain(&mut server).len(), 4);
+    assert_eq!(output(&mut server, at(0)), b"");
+}

@@ -319,3 +319,30 @@ fn a_cancel_drops_what_waits_to_be_sent() {
     assert!(said.len() < 200, "the head and the reset, no message bytes");
     assert_eq!(ends.client.pending_bytes(), 0);
 }
+
+#[test]
+fn messages_of_a_call_keep_their_order() {
+    let mut ends = Ends::ready(Config::default(), Config::default());
+    let call = ends
+        .client
+        .open(ends.now, head(ends::PATH), None, false)
+        .unwrap();
+    let sizes = [100_000, 10, 2_000_000, 0, 5];
+    for size in sizes {
+        ends.client.send_message(call, vec![1; size].into(), false);
+    }
+    ends.client.end(call);
+    ends.pump();
+    let events = ends.server_events();
+    let long = |n: usize| format!("Message 1 {:?} end=false", format!("{n} bytes, sum {n}"));
+    let short = |n: usize| format!("Message 1 {:?} end=false", "\u{1}".repeat(n));
+    let expected = [
+        long(100_000),
+        short(10),
+        long(2_000_000),
+        short(0),
+        short(5),
+        "End 1".to_owned(),
+    ];
+    assert_eq!(events[1..], expected);
+}
