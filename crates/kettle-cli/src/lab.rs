@@ -29,6 +29,8 @@ use std::io::Write;
 pub struct Results {
     /// One for each load that was begun.
     pub loads: Vec<LoadResults>,
+    /// Cores that this process was allowed to use.
+    pub cores_usable: usize,
     /// Where server and load generator ran; `None` when they shared a core.
     pub cores: Option<Cores>,
     /// Whether it was ended early.
@@ -66,6 +68,8 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     let progress = Progress::new(plan.steps() as u64);
     let mut results = Results {
         loads: Vec::new(),
+        // Counted before this thread keeps to one of them.
+        cores_usable: std::thread::available_parallelism().map_or(1, usize::from),
         cores,
         interrupted: false,
     };

@@ -88,8 +88,11 @@ impl Cell {
         median(self.rounds.iter().filter_map(figure).collect())
     }
 
-    /// Processor time per call of each round.
+    /// Processor time per call of each round; none of a model that did not get through all of them.
     pub fn costs(&self) -> Vec<f64> {
+        if self.reason.is_some() {
+            return Vec::new();
+        }
         self.rounds
             .iter()
             .map(|round| round.cpu_us_per_call)

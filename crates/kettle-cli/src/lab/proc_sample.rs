@@ -221,14 +221,15 @@ mod tests {
     fn this_process_costs_something() {
         let earlier = ProcSample::read(std::process::id()).unwrap();
         let begun = std::time::Instant::now();
-        while begun.elapsed().as_millis() < 50 {
-            std::hint::spin_loop();
+        let cost = || {
+            ProcSample::read(std::process::id())
+                .unwrap()
+                .since(&earlier)
+        };
+        // Reading costs processor time itself.
+        while cost().nanos < 20_000_000 {
+            assert!(begun.elapsed().as_secs() < 20, "{:?}", cost());
         }
-        // A thread of another test may have ended meanwhile, and its process's count is coarse.
-        let cost = ProcSample::read(std::process::id())
-            .unwrap()
-            .since(&earlier);
-        assert!(10_000_000 <= cost.nanos, "{cost:?}");
         assert!(0 < anonymous_bytes(std::process::id()).unwrap());
     }
 }

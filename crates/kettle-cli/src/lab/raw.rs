@@ -116,7 +116,7 @@ fn machine(results: &Results) -> Machine {
     Machine {
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         processor: processor(&read("/proc/cpuinfo")),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: results.cores_usable,
         server_core: results.cores.map(|cores| cores.server),
         generator_core: results.cores.map(|cores| cores.generator),
     }

@@ -242,6 +242,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_failed_halfway_has_no_figures() {
+        let mut failed = cell(Model::Poll, false, &[1.0]);
+        failed.reason = Some(Reason::Failed {
+            why: "gone".to_owned(),
+        });
+        assert!(failed.failed());
+        let text = written(vec![failed, cell(Model::Epoll, false, &[2.0, 2.0])]);
+        assert!(text.contains("poll FAILED: gone\n"), "{text}");
+        assert!(text.ends_with("→ Only epoll was measured."), "{text}");
+    }
+
+    #[test]
     fn a_failed_call_is_shown() {
         let mut failed = cell(Model::Poll, false, &[1.0, 1.0]);
         let errors = Errors {

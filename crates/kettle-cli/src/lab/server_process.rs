@@ -13,6 +13,12 @@ use std::time::Duration;
 /// How long a server may take to say a line: that it listens, or its counts.
 const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// This very program, also when its file was replaced by a newer build meanwhile.
+///
+/// # Source
+/// proc_pid_exe(5).
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// A running server. Dropping it ends the process. Should this process end in another way, the server
 /// sees the end of its stdin and ends itself.
 #[derive(Debug)]
@@ -31,7 +37,8 @@ impl ServerProcess {
         if let Some(cores) = cores {
             affinity::pin(cores.server)?;
         }
-        let spawned = Command::new(std::env::current_exe()?)
+        let spawned = Command::new(OWN_PROGRAM)
+            .arg0("kettle")
             .args([
                 "serve",
                 "--listen",
