@@ -548,3 +548,16 @@ fn a_call_that_ended_gets_no_credit() {
     assert_eq!(drain(&mut server).len(), 4);
     assert_eq!(output(&mut server, at(0)), b"");
 }
+
+#[test]
+fn a_long_message_is_cut_to_the_peers_frames() {
+    let small = config(|limits| limits.frame_bytes_max = 65_536);
+    let mut ends = Ends::ready(Config::default(), small);
+    ends.open(vec![1; 200_000]);
+    while let Some(payload) = ends.client.poll_transmit(ends.now, 1 << 20) {
+        let bytes = payload.into_chain().expect("memory").into_segment();
+        ends.server.handle_bytes(ends.now, bytes);
+    }
+    let (_, message) = ends.accept();
+    assert_eq!(message.map(|message| message.len()), Some(200_000));
+}
