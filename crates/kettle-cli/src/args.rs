@@ -37,16 +37,12 @@ pub struct Args {
     pub command: Command,
 }
 
-/// The commands.
+/// The commands. What help says of them stands with their arguments: a comment here would replace it.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Host the echo service on an I/O model.
     Serve(ServeArgs),
-    /// Load an echo service and tell calls per second and latencies.
     Bench(BenchArgs),
-    /// Compare the I/O models on this machine under real RPC traffic.
     Lab(LabArgs),
-    /// List the I/O models and whether this machine runs them.
     Models(ModelsArgs),
 }
 
@@ -171,6 +167,8 @@ pub struct BenchArgs {
 /// The loads: 1 connection with 1 call in flight; 64 with 1; 64 with 16; 64 with 1 beside 1,000 idle
 /// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
 /// serves one connection at a time, so it is also measured with one.
+///
+/// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 ///
 /// Exit codes: 0 fine; 1 a call failed, or a server did; 2 wrong arguments; 130 interrupted (what was
 /// measured is printed).

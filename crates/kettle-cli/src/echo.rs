@@ -4,10 +4,6 @@ use bytes::Bytes;
 use kettle::{Request, Response, Status};
 
 /// What `kettle-build` generated from `proto/echo/v1/echo.proto`.
-#[allow(
-    missing_docs,
-    reason = "generated from the .proto file, whose comments it carries"
-)]
 pub mod v1 {
     kettle::include_proto!("echo.v1");
 }

@@ -29,7 +29,6 @@ pub struct ServerCounts {
 
 /// System calls by kind; the kinds are those of [`kettle::SystemCalls`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the kinds are kettle's, which documents them")]
 pub struct SystemCallCounts {
     pub total: u64,
     pub accept: u64,

@@ -17,6 +17,25 @@ fn every_command_has_help_with_examples() {
         assert_eq!(run.code, Some(0));
         assert!(run.stdout.contains("Examples:\n  kettle "), "{run:?}");
         assert!(!run.stdout.contains("--stats"), "{run:?}");
+        assert!(
+            run.stdout.lines().all(|line| line.chars().count() <= 100),
+            "{run:?}"
+        );
+    }
+}
+
+#[test]
+fn help_says_how_it_ends_and_how_durations_are_written() {
+    for command in ["bench", "lab"] {
+        assert!(
+            run(&format!("{command} --help"))
+                .stdout
+                .contains("Exit codes: 0 fine")
+        );
+    }
+    for command in ["bench", "serve", "lab"] {
+        let run = run(&format!("{command} --help"));
+        assert!(run.stdout.contains("Durations are numbers"), "{run:?}");
     }
 }
 
