@@ -14,7 +14,7 @@ mod report;
 mod server_process;
 
 pub use plan::{Load, Plan};
-pub use raw::write as write_raw;
+pub use raw::{try_file, write as write_raw};
 
 use crate::affinity::Cores;
 use crate::failure::Failure;

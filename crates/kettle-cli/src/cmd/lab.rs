@@ -15,6 +15,7 @@ use std::process::ExitCode;
 pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     log::init(0)?;
     let json = args.json.clone();
+    json.as_deref().map(lab::try_file).transpose()?;
     let plan = plan(args);
     descriptors::raise_limit();
     for load in &plan.loads {

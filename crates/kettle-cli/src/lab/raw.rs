@@ -6,7 +6,7 @@ use super::{LoadResults, Results, report};
 use crate::failure::Failure;
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,12 +61,22 @@ struct RawRow<'a> {
     reason: Option<&'a Reason>,
 }
 
+/// Whether results can be written to this file, before time is spent on them. What it holds stays.
+pub fn try_file(path: &Path) -> Result<(), Failure> {
+    let opened = File::options().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| cannot_write(path, &error))
+}
+
 /// Writes everything to a file.
 pub fn write(plan: &Plan, results: &Results, path: &Path) -> Result<(), Failure> {
-    let failed = |error| Failure::because(format!("cannot write {}", path.display()), &error);
+    let failed = |error| cannot_write(path, &error);
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     serde_json::to_writer_pretty(&mut file, &raw(plan, results))?;
     writeln!(file).and_then(|()| file.flush()).map_err(failed)
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::because(format!("cannot write {}", path.display()), error)
 }
 
 fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {

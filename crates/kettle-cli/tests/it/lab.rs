@@ -113,6 +113,17 @@ fn select_tells_where_its_limit_is() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_said_before_anything_is_measured() {
+    let lab = run("lab --json /nonexistent/results.json");
+    assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""));
+    assert!(
+        lab.stderr
+            .contains("cannot write /nonexistent/results.json"),
+        "{lab:?}"
+    );
+}
+
+#[test]
 fn ctrl_c_ends_it_with_what_was_measured() {
     let mut lab = Running::start("lab --models epoll --connections 1 --duration 3600");
     assert!(lab.line().starts_with("Comparing epoll"));
