@@ -2,11 +2,11 @@
 
 use crate::reactor::Command;
 use crate::wake_queue::WakeQueue;
-use kettle_io::Waker;
+use kettle_io::Waker as LoopWaker;
 use kettle_proto::CallId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Wake;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Wake, Waker};
 
 /// A connection of a loop: a place in its table, and a number that tells its users apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,11 +41,11 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     queue: WakeQueue<Note>,
-    waker: Waker,
+    waker: LoopWaker,
 }
 
 impl Mailbox {
-    pub(crate) fn new(waker: Waker) -> Self {
+    pub(crate) fn new(waker: LoopWaker) -> Self {
         Self {
             queue: WakeQueue::new(),
             waker,
@@ -111,7 +111,8 @@ pub(crate) enum Target {
 #[derive(Debug)]
 pub(crate) struct Alarm {
     mailbox: Arc<Mailbox>,
-    target: Target,
+    /// The target, in two numbers; see [`Target::to_bits`].
+    target: [AtomicU64; 2],
     queued: AtomicBool,
 }
 
@@ -119,7 +120,7 @@ impl Alarm {
     pub(crate) fn new(mailbox: &Arc<Mailbox>, target: Target) -> Self {
         Self {
             mailbox: Arc::clone(mailbox),
-            target,
+            target: target.to_bits().map(AtomicU64::new),
             queued: AtomicBool::new(false),
         }
     }
@@ -127,7 +128,36 @@ impl Alarm {
     /// Loop: takes the alarm out of the queue; wakes from here on queue it again.
     pub(crate) fn ring(&self) -> Target {
         self.queued.store(false, Ordering::SeqCst);
-        self.target
+        let [a, b] = &self.target;
+        Target::from_bits([a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)])
+    }
+
+    /// Loop: gives an alarm that nobody holds another target.
+    fn aim(&self, target: Target) {
+        for (have, bits) in self.target.iter().zip(target.to_bits()) {
+            have.store(bits, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Target {
+    /// Calls have a stream, which is never 0; tasks have none.
+    fn to_bits(self) -> [u64; 2] {
+        match self {
+            Target::Task(task) => [task, 0],
+            Target::Handler(key, call) => {
+                let call = u64::from(call.stream) << 32 | u64::from(call.slot);
+                [key.to_u64(), call]
+            }
+        }
+    }
+
+    fn from_bits([first, call]: [u64; 2]) -> Self {
+        let (slot, stream) = (call as u32, (call >> 32) as u32);
+        match stream {
+            0 => Target::Task(first),
+            _ => Target::Handler(PeerKey::from_u64(first), CallId { slot, stream }),
+        }
     }
 }
 
@@ -146,21 +176,24 @@ impl Wake for Alarm {
 #[derive(Debug)]
 pub(crate) struct SpareAlarm {
     alarm: Arc<Alarm>,
+    /// Holds the alarm too: nobody else does while there are two.
+    waker: Waker,
 }
 
 impl SpareAlarm {
     pub(crate) fn new(mailbox: &Arc<Mailbox>) -> Self {
-        Self {
-            alarm: Arc::new(Alarm::new(mailbox, Target::Task(u64::MAX))),
-        }
+        let alarm = Arc::new(Alarm::new(mailbox, Target::Task(u64::MAX)));
+        let waker = Arc::clone(&alarm).into();
+        Self { alarm, waker }
     }
 
     /// A waker for this target.
-    pub(crate) fn waker(&mut self, target: Target) -> std::task::Waker {
-        match Arc::get_mut(&mut self.alarm) {
-            Some(alarm) => alarm.target = target,
-            None => self.alarm = Arc::new(Alarm::new(&Arc::clone(&self.alarm.mailbox), target)),
+    pub(crate) fn waker(&mut self, target: Target) -> &Waker {
+        // Only this thread can make a third holder out of two, by lending the waker.
+        if 2 < Arc::strong_count(&self.alarm) {
+            *self = Self::new(&Arc::clone(&self.alarm.mailbox));
         }
-        Arc::clone(&self.alarm).into()
+        self.alarm.aim(target);
+        &self.waker
     }
 }

@@ -4,6 +4,7 @@
 //! [`Peer::pump`], and does what [`Peer::wants`] and [`Peer::take_send`] say.
 
 mod calling;
+mod handler;
 mod serving;
 mod waiting;
 
@@ -226,6 +227,7 @@ impl Peer {
             (&mut self.machine, &mut self.calls)
         {
             serving.wake(turn, &mut **machine, call);
+            serving.watch(turn);
         }
     }
 
@@ -390,6 +392,17 @@ enum More {
 /// Lets the machine's events run handlers, until there are none, the budget is spent, or so much
 /// waits to be sent that no more replies should be made.
 fn pump_server(
+    turn: &mut Turn<'_>,
+    machine: &mut dyn Machine,
+    serving: &mut Serving,
+    outbox: &mut Outbox,
+) -> More {
+    let more = serve_events(turn, machine, serving, outbox);
+    serving.watch(turn);
+    more
+}
+
+fn serve_events(
     turn: &mut Turn<'_>,
     machine: &mut dyn Machine,
     serving: &mut Serving,

@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 
 /// One method of one hosted service.
-#[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) method: usize,
@@ -14,10 +13,15 @@ pub(crate) struct Route {
     pub(crate) path: Arc<str>,
 }
 
+/// The number of a route in its router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RouteId(u32);
+
 /// All methods of all hosted services, by path.
 #[derive(Default)]
 pub(crate) struct Router {
-    routes: HashMap<Arc<str>, Route>,
+    routes: Vec<Route>,
+    by_path: HashMap<Arc<str>, RouteId>,
     services: Vec<&'static str>,
 }
 
@@ -30,40 +34,42 @@ impl Router {
         self.services.push(service.name());
         for (method, info) in service.methods().iter().enumerate() {
             let path: Arc<str> = format!("/{}/{}", service.name(), info.name).into();
-            let route = Route {
-                service: Arc::clone(service),
+            let id = RouteId(self.routes.len() as u32);
+            self.by_path.insert(Arc::clone(&path), id);
+            let service = Arc::clone(service);
+            self.routes.push(Route {
+                service,
                 method,
-                path: Arc::clone(&path),
-            };
-            self.routes.insert(path, route);
+                path,
+            });
         }
         true
     }
 
-    /// The route of a path.
-    pub(crate) fn find(&self, path: &str) -> Option<&Route> {
-        self.routes.get(path)
+    /// The number of the route with this path.
+    pub(crate) fn find(&self, path: &str) -> Option<RouteId> {
+        self.by_path.get(path).copied()
+    }
+
+    /// The route with this number.
+    pub(crate) fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.0 as usize]
     }
 
     /// Why [`Router::find`] found nothing, for the caller to read.
     pub(crate) fn explain_missing(&self, path: &str) -> String {
-        let service = path
-            .trim_start_matches('/')
-            .split('/')
-            .next()
-            .unwrap_or_default();
+        let mut parts = path.trim_start_matches('/').split('/');
+        let service = parts.next().unwrap_or_default();
         if self.services.contains(&service) {
             return format!("service {service} has no method {path}");
         }
-        format!(
-            "no service {service:?} here; this server hosts: {}",
-            self.services.join(", ")
-        )
+        let here = self.services.join(", ");
+        format!("no service {service:?} here; this server hosts: {here}")
     }
 }
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.routes.keys()).finish()
+        f.debug_set().entries(self.by_path.keys()).finish()
     }
 }

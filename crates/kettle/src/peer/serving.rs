@@ -1,19 +1,17 @@
 //! The calls of a server's connection: requests to handlers, handlers' results to the machine.
 
 use super::Turn;
-use crate::interceptor::{Interceptors, Next};
-use crate::mailbox::Target;
+use super::handler::{Handler, Outcome, Polled};
+use crate::interceptor::Interceptors;
 use crate::request::Origin;
-use crate::router::{Route, Router};
+use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
-use crate::{BoxFuture, Inbound, Outbound, Request, Response, Status};
+use crate::{Inbound, Outbound, Request, Status};
 use kettle_buf::Chain;
 use kettle_proto::{CallId, Closing, Event, Instant, Machine, Metadata, Method};
 use std::fmt;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// What a server hosts, shared by all its connections.
 #[derive(Debug)]
@@ -22,23 +20,28 @@ pub(crate) struct Hosted {
     pub(crate) interceptors: Interceptors<Inbound, Outbound>,
 }
 
-type Outcome = Result<Response<Outbound>, Status>;
+/// The clock is read after so many polls of one connection in a row: reading it costs as much as a
+/// tenth of a small call.
+const POLLS_PER_WATCH: u32 = 8;
 
 /// The open calls of one connection.
 pub(crate) struct Serving {
     hosted: Arc<Hosted>,
     remote: Option<SocketAddr>,
     /// Routes by the connection's small number for a path.
-    routes: Vec<Option<Route>>,
-    /// By the call's slot.
+    routes: Vec<Option<RouteId>>,
+    /// The call that was opened last: its message comes next as a rule, and it is never put away.
+    opening: Option<(CallId, Head)>,
+    /// Calls that wait for something, by slot.
     calls: Vec<Option<Call>>,
     pending: usize,
+    /// Polls since the clock was read, and whose the last was.
+    unwatched: u32,
+    polled: Option<RouteId>,
 }
 
 struct Call {
     stream: u32,
-    path: Arc<str>,
-    span: tracing::Span,
     stage: Stage,
 }
 
@@ -47,13 +50,11 @@ enum Stage {
     Head(Box<Head>),
     /// The message is here, its end not yet.
     Message(Box<Head>, Chain),
-    Handler(BoxFuture<'static, Outcome>),
-    /// Between two stages, while a method of [`Serving`] runs.
-    Changing,
+    Handler(Handler),
 }
 
 struct Head {
-    route: Route,
+    route: RouteId,
     metadata: Metadata,
     deadline: Option<Instant>,
 }
@@ -64,8 +65,11 @@ impl Serving {
             hosted,
             remote,
             routes: Vec::new(),
+            opening: None,
             calls: Vec::new(),
             pending: 0,
+            unwatched: 0,
+            polled: None,
         }
     }
 
@@ -81,16 +85,25 @@ impl Serving {
                 method,
                 metadata,
                 deadline,
-            } => {
-                self.open(turn, machine, call, &method, metadata, deadline);
-            }
+            } => match self.route(&method) {
+                Some(route) => {
+                    let head = Head {
+                        route,
+                        metadata,
+                        deadline,
+                    };
+                    self.open(turn, call, head);
+                }
+                None => self.refuse(turn, machine, call, &method),
+            },
             Event::Message { call, message, end } => {
                 self.message(turn, machine, call, message, end);
             }
             Event::End { call } => self.end(turn, machine, call),
             Event::Reset { call, .. } => {
                 LoopStats::add(&turn.stats.calls_failed, 1);
-                self.forget(call);
+                self.put_away_opening();
+                self.take(call);
             }
             _ => {}
         }
@@ -98,54 +111,47 @@ impl Serving {
 
     /// Polls a handler that was woken. A call that is over, or whose slot has another call, is left alone.
     pub(super) fn wake(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
-        if let Some(Call {
-            stage: Stage::Handler(_),
-            ..
-        }) = self.get_mut(call)
-        {
-            self.pending -= 1;
-            self.poll(turn, machine, call);
+        let Some(Stage::Handler(handler)) = self.stage(call) else {
+            return;
+        };
+        let (route, polled) = (handler.route(), handler.poll(turn, call));
+        self.count_poll(turn, route);
+        if let Polled::Ready(outcome) = polled {
+            self.take(call);
+            finish(turn, machine, call, outcome);
         }
     }
 
-    fn open(
-        &mut self,
-        turn: &mut Turn<'_>,
-        machine: &mut dyn Machine,
-        call: CallId,
-        method: &Method,
-        metadata: Metadata,
-        deadline: Option<Instant>,
-    ) {
-        LoopStats::add(&turn.stats.calls, 1);
-        let Some(route) = self.route(method) else {
-            LoopStats::add(&turn.stats.calls_failed, 1);
-            let status = Status::unimplemented(self.hosted.router.explain_missing(&method.path));
-            return machine.finish(
-                call,
-                Closing {
-                    status,
-                    ..Closing::default()
-                },
-            );
+    /// Notes how long the polls since the last time took, and moves the turn's time on.
+    pub(super) fn watch(&mut self, turn: &mut Turn<'_>) {
+        let (Some(route), 1..) = (self.polled, std::mem::take(&mut self.unwatched)) else {
+            return;
         };
-        let path = Arc::clone(&route.path);
-        let span = tracing::debug_span!("call", method = &*path, peer = ?self.remote);
-        let stage = Stage::Head(Box::new(Head {
-            route,
-            metadata,
-            deadline,
-        }));
-        let slot = call.slot as usize;
-        if self.calls.len() <= slot {
-            self.calls.resize_with(slot + 1, || None);
+        let now = turn.clock.now();
+        let took = now - turn.now;
+        turn.now = now;
+        let path = &self.hosted.router.route(route).path;
+        turn.stats.polled(took, path);
+        if SLOW_POLL < took {
+            let method = &**path;
+            tracing::warn!(
+                method,
+                ?took,
+                "a handler kept its loop, and all its connections"
+            );
         }
-        self.calls[slot] = Some(Call {
-            stream: call.stream,
-            path,
-            span,
-            stage,
-        });
+    }
+
+    fn open(&mut self, turn: &Turn<'_>, call: CallId, head: Head) {
+        LoopStats::add(&turn.stats.calls, 1);
+        self.put_away_opening();
+        self.opening = Some((call, head));
+    }
+
+    fn refuse(&self, turn: &Turn<'_>, machine: &mut dyn Machine, call: CallId, method: &Method) {
+        LoopStats::add(&turn.stats.calls, 1);
+        let status = Status::unimplemented(self.hosted.router.explain_missing(&method.path));
+        finish(turn, machine, call, Err(status));
     }
 
     fn message(
@@ -156,37 +162,37 @@ impl Serving {
         message: Chain,
         end: bool,
     ) {
-        let Some(open) = self.get_mut(call) else {
-            return;
-        };
-        match std::mem::replace(&mut open.stage, Stage::Changing) {
-            Stage::Head(head) if end => self.start(turn, machine, call, *head, message),
-            Stage::Head(head) => open.stage = Stage::Message(head, message),
-            another => {
-                let pending = usize::from(matches!(another, Stage::Handler(_)));
-                open.stage = another;
-                self.pending -= pending;
+        if let Some((_, head)) = self.opening.take_if(|(opening, _)| *opening == call) {
+            return match end {
+                true => self.start(turn, machine, call, head, message),
+                false => self.put_away(call, Stage::Message(Box::new(head), message)),
+            };
+        }
+        match self.take(call) {
+            Some(Stage::Head(head)) if end => self.start(turn, machine, call, *head, message),
+            Some(Stage::Head(head)) => self.put_away(call, Stage::Message(head, message)),
+            Some(Stage::Message(..) | Stage::Handler(_)) => {
                 let text = "a unary method takes one message, and the client sent another";
-                self.finish(turn, machine, call, Err(Status::internal(text)));
+                finish(turn, machine, call, Err(Status::internal(text)));
             }
+            None => {}
         }
     }
 
     fn end(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
-        let Some(open) = self.get_mut(call) else {
-            return;
-        };
-        match std::mem::replace(&mut open.stage, Stage::Changing) {
-            Stage::Message(head, message) => self.start(turn, machine, call, *head, message),
-            Stage::Head(_) => {
+        self.put_away_opening();
+        match self.take(call) {
+            Some(Stage::Message(head, message)) => self.start(turn, machine, call, *head, message),
+            Some(Stage::Head(_)) => {
                 let text = "a unary method takes one message, and the client sent none";
-                self.finish(turn, machine, call, Err(Status::internal(text)));
+                finish(turn, machine, call, Err(Status::internal(text)));
             }
-            running => open.stage = running,
+            Some(running @ Stage::Handler(_)) => self.put_away(call, running),
+            None => {}
         }
     }
 
-    /// Makes the handler's future and polls it at once.
+    /// Makes the handler and polls it at once. Most are done then, and are never put away.
     fn start(
         &mut self,
         turn: &mut Turn<'_>,
@@ -195,119 +201,72 @@ impl Serving {
         head: Head,
         message: Chain,
     ) {
+        let route = self.hosted.router.route(head.route);
         let origin = Origin {
             remote_addr: self.remote,
             deadline: head.deadline.map(|deadline| turn.clock.to_std(deadline)),
-            method: Some(Arc::clone(&head.route.path)),
+            method: Some(Arc::clone(&route.path)),
         };
         let request = Request::incoming(Inbound::new(message), head.metadata, origin);
         let interceptors = &self.hosted.interceptors;
-        let future = catch_unwind(AssertUnwindSafe(|| run(interceptors, head.route, request)));
-        match (future, self.get_mut(call)) {
-            (Ok(future), Some(open)) => {
-                open.stage = Stage::Handler(future);
-                self.poll(turn, machine, call);
-            }
-            (Err(panic), _) => {
-                self.finish(turn, machine, call, Err(panicked(&*panic)));
-            }
-            (Ok(_), None) => {}
-        }
-    }
-
-    fn poll(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
-        let Some(open) = self.get_mut(call) else {
-            return;
-        };
-        let Stage::Handler(future) = &mut open.stage else {
-            return;
-        };
-        let waker = turn.spare.waker(Target::Handler(turn.key, call));
-        let mut cx = Context::from_waker(&waker);
-        let entered = open.span.enter();
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-        drop(entered);
-        drop(waker);
-        watch(turn, &open.path);
+        let polled = Handler::start(turn, call, head.route, route, interceptors, request);
+        self.count_poll(turn, head.route);
         match polled {
-            Ok(Poll::Pending) => self.pending += 1,
-            Ok(Poll::Ready(outcome)) => self.finish(turn, machine, call, outcome),
-            Err(panic) => self.finish(turn, machine, call, Err(panicked(&*panic))),
+            Ok(outcome) => finish(turn, machine, call, outcome),
+            Err(handler) => self.put_away(call, Stage::Handler(handler)),
         }
     }
 
-    /// Answers a call and forgets it.
-    fn finish(
-        &mut self,
-        turn: &Turn<'_>,
-        machine: &mut dyn Machine,
-        call: CallId,
-        outcome: Outcome,
-    ) {
-        if let Some(open) = self
-            .calls
-            .get_mut(call.slot as usize)
-            .and_then(Option::take)
-        {
-            drop_quietly(open);
-        }
-        let closing = match outcome {
-            Ok(response) => {
-                let (message, headers, trailers) = response.into_parts();
-                let status = Status::default().with_metadata(trailers);
-                Closing {
-                    headers,
-                    message: Some(message.into_payload()),
-                    status,
-                }
-            }
-            Err(status) => {
-                LoopStats::add(&turn.stats.calls_failed, 1);
-                Closing {
-                    status,
-                    ..Closing::default()
-                }
-            }
-        };
-        machine.finish(call, closing);
-    }
-
-    fn forget(&mut self, call: CallId) {
-        if self.get_mut(call).is_none() {
-            return;
-        }
-        if let Some(open) = self.calls[call.slot as usize].take() {
-            self.pending -= usize::from(matches!(open.stage, Stage::Handler(_)));
-            drop_quietly(open);
+    fn count_poll(&mut self, turn: &mut Turn<'_>, route: RouteId) {
+        self.unwatched += 1;
+        self.polled = Some(route);
+        if self.unwatched == POLLS_PER_WATCH {
+            self.watch(turn);
         }
     }
 
-    fn get_mut(&mut self, call: CallId) -> Option<&mut Call> {
+    fn put_away_opening(&mut self) {
+        if let Some((call, head)) = self.opening.take() {
+            self.put_away(call, Stage::Head(Box::new(head)));
+        }
+    }
+
+    fn put_away(&mut self, call: CallId, stage: Stage) {
+        let slot = call.slot as usize;
+        if self.calls.len() <= slot {
+            self.calls.resize_with(slot + 1, || None);
+        }
+        self.pending += usize::from(matches!(stage, Stage::Handler(_)));
+        let stream = call.stream;
+        self.calls[slot] = Some(Call { stream, stage });
+    }
+
+    fn stage(&mut self, call: CallId) -> Option<&mut Stage> {
         let open = self.calls.get_mut(call.slot as usize)?.as_mut()?;
-        (open.stream == call.stream).then_some(open)
+        (open.stream == call.stream).then_some(&mut open.stage)
+    }
+
+    fn take(&mut self, call: CallId) -> Option<Stage> {
+        self.stage(call)?;
+        let stage = self.calls[call.slot as usize].take()?.stage;
+        self.pending -= usize::from(matches!(stage, Stage::Handler(_)));
+        Some(stage)
     }
 
     /// The route of a method, looked up once for each path with a small number.
-    fn route(&mut self, method: &Method) -> Option<Route> {
+    fn route(&mut self, method: &Method) -> Option<RouteId> {
         let Some(memo) = method.memo.map(usize::from) else {
-            return self.hosted.router.find(&method.path).cloned();
+            return self.hosted.router.find(&method.path);
         };
         if let Some(Some(route)) = self.routes.get(memo) {
-            return Some(route.clone());
+            return Some(*route);
         }
-        let route = self.hosted.router.find(&method.path)?.clone();
+        let route = self.hosted.router.find(&method.path)?;
         if self.routes.len() <= memo {
-            self.routes.resize_with(memo + 1, || None);
+            self.routes.resize(memo + 1, None);
         }
-        self.routes[memo] = Some(route.clone());
+        self.routes[memo] = Some(route);
         Some(route)
-    }
-}
-
-/// A call's handler may drop things that panic; that ends the call and nothing else.
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.calls.drain(..).flatten().for_each(drop_quietly);
     }
 }
 
@@ -319,45 +278,24 @@ impl fmt::Debug for Serving {
     }
 }
 
-/// The future of a call: the method's, behind the interceptors.
-fn run(
-    interceptors: &Interceptors<Inbound, Outbound>,
-    route: Route,
-    request: Request<Inbound>,
-) -> BoxFuture<'static, Outcome> {
-    if interceptors.is_empty() {
-        return route.service.call(route.method, request);
-    }
-    let last = Box::new(move |request| route.service.call(route.method, request));
-    Next::new(Arc::clone(interceptors), last).run(request)
-}
-
-/// Notes how long a poll took, and moves the turn's time on.
-fn watch(turn: &mut Turn<'_>, path: &Arc<str>) {
-    let now = turn.clock.now();
-    let took = now - turn.now;
-    turn.now = now;
-    turn.stats.polled(took, path);
-    if SLOW_POLL < took {
-        tracing::warn!(
-            method = &**path,
-            ?took,
-            "a handler kept its loop: give it a thread of its own"
-        );
-    }
-}
-
-/// Drops a call; a panic on the way is caught, as one in a poll is.
-fn drop_quietly(call: Call) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(call))) {
-        tracing::error!(status = %panicked(&*panic), "a handler panicked while it was dropped");
-    }
-}
-
-/// The status of a call whose handler panicked. The text goes to the log, not to the client.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = text.unwrap_or("no text"), "a handler panicked");
-    Status::internal("the handler of this call panicked")
+/// Answers a call.
+fn finish(turn: &Turn<'_>, machine: &mut dyn Machine, call: CallId, outcome: Outcome) {
+    let closing = match outcome {
+        Ok(response) => {
+            let (message, headers, trailers) = response.into_parts();
+            Closing {
+                headers,
+                message: Some(message.into_payload()),
+                status: Status::default().with_metadata(trailers),
+            }
+        }
+        Err(status) => {
+            LoopStats::add(&turn.stats.calls_failed, 1);
+            Closing {
+                status,
+                ..Closing::default()
+            }
+        }
+    };
+    machine.finish(call, closing);
 }
