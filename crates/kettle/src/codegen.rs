@@ -17,16 +17,20 @@ pub fn unary<Req, Res, Fut>(
     handler: impl FnOnce(Request<Req>) -> Fut + Send + 'static,
 ) -> BoxFuture<'static, Result<Response<Outbound>, Status>>
 where
-    Req: Message + Default,
+    Req: Message + Default + 'static,
     Res: Message,
     Fut: Future<Output = Result<Response<Res>, Status>> + Send,
 {
-    Box::pin(async move {
-        let (message, rest) = request.split();
-        let message = message.decode::<Req>()?;
-        let response = handler(rest.map(|()| message)).await?;
-        Ok(response.map(|message| Outbound::encode(&message)))
-    })
+    // Decoded before the future is made, which so need not hold the encoded message.
+    match request.decode() {
+        Ok(request) => Box::pin(async move {
+            match handler(request).await {
+                Ok(response) => Ok(response.encode()),
+                Err(status) => Err(status),
+            }
+        }),
+        Err(status) => Box::pin(std::future::ready(Err(status))),
+    }
 }
 
 /// The answer to a method number that the service does not have.

@@ -1,6 +1,7 @@
 //! A message with what travels beside it.
 
-use crate::{Extensions, Metadata};
+use crate::{Extensions, Inbound, Metadata, Outbound, Status};
+use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -121,16 +122,22 @@ impl<T> Request<T> {
         }
     }
 
-    /// Takes the message out, leaving the rest.
-    pub(crate) fn split(self) -> (T, Request<()>) {
-        let mut message = None;
-        let rest = self.map(|inner| message = Some(inner));
-        (message.expect("map calls its argument once"), rest)
-    }
-
     /// Message, metadata and time-out of a request that is sent.
     pub(crate) fn into_parts(self) -> (T, Metadata, Option<Duration>) {
         (self.message, self.metadata, self.timeout)
+    }
+}
+
+impl Request<Inbound> {
+    /// The same request with its message decoded.
+    pub(crate) fn decode<M: Message + Default>(self) -> Result<Request<M>, Status> {
+        Ok(Request {
+            message: self.message.decode()?,
+            metadata: self.metadata,
+            extensions: self.extensions,
+            origin: self.origin,
+            timeout: self.timeout,
+        })
     }
 }
 
@@ -208,6 +215,17 @@ impl<T> Response<T> {
 
     pub(crate) fn into_parts(self) -> (T, Metadata, Metadata) {
         (self.message, self.metadata, self.trailers)
+    }
+}
+
+impl<M: Message> Response<M> {
+    /// The same response with its message encoded.
+    pub(crate) fn encode(self) -> Response<Outbound> {
+        Response {
+            message: Outbound::encode(&self.message),
+            metadata: self.metadata,
+            trailers: self.trailers,
+        }
     }
 }
 
