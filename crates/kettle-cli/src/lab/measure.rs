@@ -1,7 +1,7 @@
 //! One turn of one model under one load.
 
 use super::cell::{Reason, Round};
-use super::plan::{CONNECT_TIMEOUT, Plan, Row, serves_one};
+use super::plan::{Plan, Row, serves_one};
 use super::proc_sample::{ProcSample, anonymous_bytes};
 use super::server_process::ServerProcess;
 use crate::affinity::Cores;
@@ -53,8 +53,8 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
 fn load(setup: &Setup<'_>, row: &Row, server: &mut ServerProcess) -> Result<Measured, Failure> {
     let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
     let before = anonymous_bytes(server.id());
-    let idle = generator.connect(server.url(), row.load.idle, CONNECT_TIMEOUT)?;
-    let busy = generator.connect(server.url(), row.load.connections, CONNECT_TIMEOUT)?;
+    let idle = generator.connect(server.url(), row.load.idle, row.connect_timeout())?;
+    let busy = generator.connect(server.url(), row.load.connections, row.connect_timeout())?;
     if setup.interrupt.is_set() {
         return Ok(Measured::Interrupted);
     }

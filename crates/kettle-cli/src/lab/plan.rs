@@ -7,8 +7,12 @@ use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
-/// How long a connection may wait to be served. Any model but `blocking` serves in milliseconds.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long connections may wait to be served where only one of them will be.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long connections may wait where all of them will be served: milliseconds on a quiet machine,
+/// but a thousand new threads on a busy one take their time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What starting a server takes, at most, on a machine like those it was measured on.
 const START: Duration = Duration::from_millis(60);
@@ -127,11 +131,21 @@ impl Plan {
         let connect = START + CONNECT * row.load.total() as u32;
         let connections_max = row.model.traits().driver_connections_max;
         match connections_max {
-            _ if serves_one(row.model) && 1 < row.load.total() => connect + CONNECT_TIMEOUT,
+            _ if serves_one(row.model) && 1 < row.load.total() => connect + WAIT_TIMEOUT,
             Some(max) if !row.model.traits().thread_per_connection && max < row.load.total() => {
                 connect
             }
             _ => (connect + self.window.warmup + self.window.duration) * self.rounds as u32,
+        }
+    }
+}
+
+impl Row {
+    /// How long a connection of this row may wait to be served.
+    pub fn connect_timeout(&self) -> Duration {
+        match serves_one(self.model) && 1 < self.load.total() {
+            true => WAIT_TIMEOUT,
+            false => CONNECT_TIMEOUT,
         }
     }
 }
@@ -206,6 +220,17 @@ mod tests {
         let estimate = plan(&Load::USUAL).estimate();
         assert!(estimate < Duration::from_secs(110), "{estimate:?}");
         assert!(Duration::from_secs(60) < estimate, "{estimate:?}");
+    }
+
+    #[test]
+    fn only_connections_that_will_not_be_served_are_given_up_soon() {
+        let plan = plan(&Load::USUAL);
+        let rows = plan.rows(Load::USUAL[1]);
+        let soon: Vec<_> = rows
+            .iter()
+            .filter(|row| row.connect_timeout() == WAIT_TIMEOUT)
+            .collect();
+        assert_eq!(soon, [&rows[0]], "blocking with several connections");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Everything that the lab found out, as JSON.
 
 use super::cell::{Cell, Reason, Round};
-use super::plan::{CONNECT_TIMEOUT, Load, Plan};
+use super::plan::{Load, Plan, WAIT_TIMEOUT};
 use super::{LoadResults, Results, report};
 use crate::failure::Failure;
 use serde::Serialize;
@@ -39,7 +39,7 @@ struct Settings<'a> {
     rounds: usize,
     warmup_s: f64,
     duration_s: f64,
-    connect_timeout_s: f64,
+    wait_timeout_s: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +97,7 @@ fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {
             rounds: plan.rounds,
             warmup_s: plan.window.warmup.as_secs_f64(),
             duration_s: plan.window.duration.as_secs_f64(),
-            connect_timeout_s: CONNECT_TIMEOUT.as_secs_f64(),
+            wait_timeout_s: WAIT_TIMEOUT.as_secs_f64(),
         },
         loads: results.loads.iter().map(raw_load).collect(),
     }

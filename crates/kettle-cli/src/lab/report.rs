@@ -2,7 +2,7 @@
 
 use super::cell::{Cell, Round};
 use super::conclusion::{Contender, conclude};
-use super::plan::{CONNECT_TIMEOUT, Load, Plan};
+use super::plan::{Load, Plan, WAIT_TIMEOUT};
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
@@ -56,7 +56,7 @@ pub fn write_ending(results: &Results, out: &mut dyn Write) -> io::Result<()> {
          with\nits least and most; system calls: on sockets and pollers; switches: context switches \
          of the\nserver's threads; memory: growth of the server's heap and stacks, from before the \
          first\nconnection to after the last, without the kernel's socket buffers. `waits`: not served \
-         within {CONNECT_TIMEOUT:?}."
+         within {WAIT_TIMEOUT:?}."
     )?;
     if results.interrupted {
         writeln!(out, "Interrupted: not everything was measured.")?;
