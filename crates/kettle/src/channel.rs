@@ -1,15 +1,17 @@
 //! A client's way to call a server, from any executor.
 
+use crate::call::CallRequest;
 use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
+use crate::command::Command;
 use crate::endpoint::{Endpoint, InvalidEndpoint};
 use crate::error::Kind;
 use crate::interceptor::{Interceptor, Interceptors, Last, Next};
+use crate::link::LinkConfig;
 use crate::local::open_for_clients;
 use crate::mailbox::Mailbox;
-use crate::peer::CallRequest;
 use crate::pending;
-use crate::reactor::{self, Command, LinkConfig, Reactor};
+use crate::reactor::{self, Reactor};
 use crate::{Code, Error, Model, Request, Response, Status};
 use kettle_buf::Segment;
 use kettle_proto::limits::Limits;

@@ -11,14 +11,18 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
+mod call;
 mod channel;
 mod clock;
 mod codec;
 pub mod codegen;
+mod command;
 mod endpoint;
 mod error;
 mod extensions;
 mod interceptor;
+mod key;
+mod link;
 mod local;
 mod mailbox;
 mod outbox;

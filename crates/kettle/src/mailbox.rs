@@ -1,32 +1,13 @@
 //! How the rest of the world reaches a loop: notes in a queue, and the wakers of what runs there.
 
-use crate::reactor::Command;
+use crate::command::Command;
+use crate::key::PeerKey;
 use crate::wake_queue::WakeQueue;
 use kettle_io::Waker as LoopWaker;
 use kettle_proto::CallId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
-
-/// A connection of a loop: a place in its table, and a number that tells its users apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PeerKey {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
-
-impl PeerKey {
-    pub(crate) fn to_u64(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.slot)
-    }
-
-    pub(crate) fn from_u64(key: u64) -> Self {
-        Self {
-            slot: key as u32,
-            generation: (key >> 32) as u32,
-        }
-    }
-}
 
 /// Something for a loop to look at.
 #[derive(Debug)]

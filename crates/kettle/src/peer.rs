@@ -8,12 +8,13 @@ mod handler;
 mod serving;
 mod waiting;
 
-pub(crate) use calling::{CallRequest, Calling, Failure, Place};
+pub(crate) use calling::{Calling, Failure};
 pub(crate) use serving::{Hosted, Serving};
 pub(crate) use waiting::Waiting;
 
 use crate::clock::Clock;
-use crate::mailbox::{PeerKey, SpareAlarm};
+use crate::key::PeerKey;
+use crate::mailbox::SpareAlarm;
 use crate::outbox::{HIGH_BYTES, Outbox};
 use crate::stats::LoopStats;
 use kettle_buf::{Payload, Segment};

@@ -9,13 +9,13 @@ mod clients;
 mod connection;
 mod tasks;
 
-pub(crate) use acceptor::{Placement, Seat};
-pub(crate) use clients::LinkConfig;
+pub(crate) use acceptor::{OwnThread, Placement, Seat};
 
 use crate::clock::Clock;
-use crate::mailbox::{Alarm, Mailbox, Note, PeerKey, SpareAlarm, Target};
-use crate::peer::{CallRequest, Hosted, Place};
-use crate::pending::Promise;
+use crate::command::Command;
+use crate::key::PeerKey;
+use crate::mailbox::{Alarm, Mailbox, Note, SpareAlarm, Target};
+use crate::peer::Hosted;
 use crate::stats::LoopStats;
 use crate::timers::Timers;
 use acceptor::Acceptor;
@@ -27,45 +27,12 @@ use kettle_proto::{Instant, Status};
 use slab::Slab;
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::Tasks;
 
 /// After the deadline of a graceful stop connections get this long to take their goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// What a loop can be told to do.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Take over a connection that the acceptor chose this loop for.
-    Adopt {
-        stream: OwnedFd,
-        address: SocketAddr,
-    },
-    /// Take no new connections and calls; end when the open ones are over, or after this time.
-    Stop { grace: Duration },
-    /// Get a client's connection ready.
-    Connect {
-        link: Arc<LinkConfig>,
-        promise: Promise<(), ()>,
-    },
-    /// Make a call.
-    Call {
-        link: Arc<LinkConfig>,
-        request: Box<CallRequest>,
-    },
-    /// The caller of a call has gone.
-    Cancel(Place),
-    /// A host name was looked up.
-    Resolved {
-        key: PeerKey,
-        addresses: io::Result<Vec<SocketAddr>>,
-    },
-    /// Nobody uses this client's connection any more.
-    Forget { link: u64 },
-}
 
 /// How the server that a loop belongs to treats connections.
 #[derive(Debug)]

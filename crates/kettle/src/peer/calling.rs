@@ -1,40 +1,15 @@
 //! The calls of a client's connection: requests to the machine, its events to whoever waits.
 
 use super::Turn;
-use crate::mailbox::PeerKey;
+use crate::call::{CallRequest, Reply};
 use crate::peer::waiting::Waiting;
-use crate::pending::Promise;
 use crate::{Metadata, Status};
-use kettle_buf::{Chain, Segment};
+use kettle_buf::Chain;
 use kettle_proto::{CallId, Event, Head, Instant, Machine, OpenError, ProtocolError};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// How often a call that the server did not look at is tried again on another connection.
 const TRIES_MAX: u8 = 3;
-
-/// The reply of a unary call, as it came.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) headers: Metadata,
-    pub(crate) message: Chain,
-    pub(crate) trailers: Metadata,
-}
-
-/// Where a call runs: what is needed to cancel it.
-pub(crate) type Place = (PeerKey, CallId);
-
-/// A call that someone makes.
-#[derive(Debug)]
-pub(crate) struct CallRequest {
-    pub(crate) path: Arc<str>,
-    pub(crate) metadata: Metadata,
-    /// When the caller wants an answer at the latest.
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) message: Segment,
-    pub(crate) promise: Promise<Reply, Place>,
-    pub(crate) tries: u8,
-}
 
 /// The open calls of one connection, and those that wait for a place on it.
 #[derive(Debug, Default)]

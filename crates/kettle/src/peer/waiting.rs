@@ -1,7 +1,7 @@
 //! Calls that cannot start yet: for want of a connection, or of a place on it.
 
-use super::CallRequest;
 use crate::Status;
+use crate::call::CallRequest;
 use kettle_proto::Instant;
 use std::collections::VecDeque;
 

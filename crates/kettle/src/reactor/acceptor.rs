@@ -1,13 +1,15 @@
 //! A loop's listening socket: whom new connections go to, and when none are taken.
 
 use super::connection::Connection;
-use super::{Command, Reactor, Serves, Slot, Stop, token};
-use crate::mailbox::{Mailbox, PeerKey};
+use super::{Reactor, Serves, Slot, Stop, token};
+use crate::command::Command;
+use crate::key::PeerKey;
+use crate::mailbox::Mailbox;
 use crate::peer::{Peer, Serving};
-use crate::server::Threads;
 use crate::stats::LoopStats;
 use kettle_io::{Op, OpKind, Outcome, Role, SocketId, socket};
 use kettle_proto::{Machine, Status, native};
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -52,7 +54,17 @@ pub(crate) enum Placement {
     /// To the loop with the fewest connections.
     Fewest(Arc<[Seat]>),
     /// To a thread of its own.
-    Thread(Arc<Threads>),
+    Thread(Arc<dyn OwnThread>),
+}
+
+/// Gives connections threads of their own.
+pub(crate) trait OwnThread: Debug + Send + Sync {
+    /// Serves a connection on a new thread. Gives it back with the reason when there is none to be had.
+    fn start(
+        self: Arc<Self>,
+        stream: OwnedFd,
+        address: SocketAddr,
+    ) -> Result<(), (OwnedFd, Status)>;
 }
 
 /// One of a server's loops, as the acceptor sees it.

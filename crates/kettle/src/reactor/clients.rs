@@ -1,32 +1,21 @@
 //! The client side of a loop: links to servers, how they are connected, and which calls wait.
 
 use super::connection::{Connection, turn};
-use super::{Command, Reactor, Slot, token};
-use crate::endpoint::Endpoint;
-use crate::mailbox::PeerKey;
-use crate::peer::{CallRequest, Calling, Failure, Peer, Waiting};
+use super::{Reactor, Slot, token};
+use crate::call::CallRequest;
+use crate::command::Command;
+use crate::key::PeerKey;
+use crate::link::LinkConfig;
+use crate::peer::{Calling, Failure, Peer, Waiting};
 use crate::pending::Promise;
-use crate::{Code, Status};
+use crate::Status;
 use kettle_io::{Op, Outcome, Role, SocketId, socket};
-use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Instant, ProtocolError};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What a channel asks of its connection.
-#[derive(Debug)]
-pub(crate) struct LinkConfig {
-    /// Tells links apart, on whatever loop they live.
-    pub(crate) id: u64,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) limits: Limits,
-    pub(crate) nodelay: bool,
-}
 
 /// All links of a loop.
 #[derive(Debug, Default)]
@@ -372,19 +361,6 @@ impl Link {
         for promise in self.connects.drain(..) {
             promise.answer(answer.clone());
         }
-    }
-}
-
-impl LinkConfig {
-    /// The status of whoever waits for a connection. That a connect took too long is its caller's
-    /// deadline, and a missing connection to a call.
-    fn unreachable(&self, timed_out: bool, why: &str) -> Status {
-        let code = if timed_out {
-            Code::DeadlineExceeded
-        } else {
-            Code::Unavailable
-        };
-        Status::new(code, format!("cannot reach {}: {why}", self.endpoint))
     }
 }
 

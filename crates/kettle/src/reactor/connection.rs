@@ -1,7 +1,8 @@
 //! A connection of a loop: the peer, and which operations of its socket are in flight.
 
 use crate::clock::Clock;
-use crate::mailbox::{PeerKey, SpareAlarm};
+use crate::key::PeerKey;
+use crate::mailbox::SpareAlarm;
 use crate::peer::{Peer, Turn, Wants};
 use crate::stats::LoopStats;
 use kettle_io::{Completion, Driver, Op, OpKind, Outcome, SocketId};

@@ -1,8 +1,9 @@
 //! A running server, as those who started it see it.
 
 use super::Threads;
+use crate::command::Command;
 use crate::error::Kind;
-use crate::reactor::{Command, Seat};
+use crate::reactor::Seat;
 use crate::stats::Stats;
 use crate::{Error, pending};
 use signal_hook::consts::{SIGINT, SIGTERM};

@@ -139,7 +139,7 @@ fn start_threads(
         mailbox: Arc::clone(reactor.mailbox()),
         stats: Arc::clone(reactor.stats()),
     };
-    let placement = Placement::Thread(Arc::clone(&threads));
+    let placement = Placement::Thread(threads.clone());
     let run = move || {
         let run = reactor
             .listen(listener, placement, u64::MAX)

@@ -1,8 +1,9 @@
 //! A thread for each connection: the `threads` model above its driver.
 
 use crate::Status;
+use crate::command::Command;
 use crate::mailbox::Mailbox;
-use crate::reactor::{Command, Reactor, Serves};
+use crate::reactor::{OwnThread, Reactor, Serves};
 use crate::stats::{LoopStats, Stats};
 use kettle_io::{DriverConfig, Model};
 use slab::Slab;
@@ -44,53 +45,6 @@ impl Threads {
             threads_max,
             state,
             ended,
-        }
-    }
-
-    /// Serves a connection on a new thread.
-    ///
-    /// Gives it back with the reason when there are too many threads, or no more can be had.
-    pub(crate) fn start(
-        self: Arc<Self>,
-        stream: OwnedFd,
-        address: SocketAddr,
-    ) -> Result<(), (OwnedFd, Status)> {
-        if self.threads_max <= self.lock().running.len() {
-            let max = self.threads_max;
-            let text =
-                format!("this server runs {max} threads, one for each connection (threads_max)");
-            return Err((stream, Status::resource_exhausted(text)));
-        }
-        let driver = match kettle_io::open(Model::Threads, &self.driver) {
-            Ok(driver) => driver,
-            Err(error) => return Err((stream, Status::unavailable(error.to_string()))),
-        };
-        let mut reactor = Reactor::new(driver);
-        reactor.serve(Arc::clone(&self.serves));
-        let id = self.register(&reactor);
-        // For a refusal that can be read, should there be no thread to be had.
-        let spare = stream.try_clone();
-        let threads = Arc::clone(&self);
-        let run = move || {
-            threads.run(reactor, stream, address);
-            threads.unregister(id);
-        };
-        let spawned = std::thread::Builder::new()
-            .name("kettle-conn".into())
-            .spawn(run);
-        match (spawned, spare) {
-            (Err(error), Ok(spare)) => {
-                self.unregister(id);
-                Err((
-                    spare,
-                    Status::unavailable(format!("no thread for this connection: {error}")),
-                ))
-            }
-            (Err(_), Err(_)) => {
-                self.unregister(id);
-                Ok(())
-            }
-            (Ok(_), _) => Ok(()),
         }
     }
 
@@ -154,6 +108,52 @@ impl Threads {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under this lock, so a poisoned one is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OwnThread for Threads {
+    fn start(
+        self: Arc<Self>,
+        stream: OwnedFd,
+        address: SocketAddr,
+    ) -> Result<(), (OwnedFd, Status)> {
+        if self.threads_max <= self.lock().running.len() {
+            let max = self.threads_max;
+            let text =
+                format!("this server runs {max} threads, one for each connection (threads_max)");
+            return Err((stream, Status::resource_exhausted(text)));
+        }
+        let driver = match kettle_io::open(Model::Threads, &self.driver) {
+            Ok(driver) => driver,
+            Err(error) => return Err((stream, Status::unavailable(error.to_string()))),
+        };
+        let mut reactor = Reactor::new(driver);
+        reactor.serve(Arc::clone(&self.serves));
+        let id = self.register(&reactor);
+        // For a refusal that can be read, should there be no thread to be had.
+        let spare = stream.try_clone();
+        let threads = Arc::clone(&self);
+        let run = move || {
+            threads.run(reactor, stream, address);
+            threads.unregister(id);
+        };
+        let spawned = std::thread::Builder::new()
+            .name("kettle-conn".into())
+            .spawn(run);
+        match (spawned, spare) {
+            (Err(error), Ok(spare)) => {
+                self.unregister(id);
+                Err((
+                    spare,
+                    Status::unavailable(format!("no thread for this connection: {error}")),
+                ))
+            }
+            (Err(_), Err(_)) => {
+                self.unregister(id);
+                Ok(())
+            }
+            (Ok(_), _) => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,42 @@
+//! What a loop can be told to do.
+
+use crate::call::{CallRequest, Place};
+use crate::key::PeerKey;
+use crate::link::LinkConfig;
+use crate::pending::Promise;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a loop can be told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Take over a connection that the acceptor chose this loop for.
+    Adopt {
+        stream: OwnedFd,
+        address: SocketAddr,
+    },
+    /// Take no new connections and calls; end when the open ones are over, or after this time.
+    Stop { grace: Duration },
+    /// Get a client's connection ready.
+    Connect {
+        link: Arc<LinkConfig>,
+        promise: Promise<(), ()>,
+    },
+    /// Make a call.
+    Call {
+        link: Arc<LinkConfig>,
+        request: Box<CallRequest>,
+    },
+    /// The caller of a call has gone.
+    Cancel(Place),
+    /// A host name was looked up.
+    Resolved {
+        key: PeerKey,
+        addresses: io::Result<Vec<SocketAddr>>,
+    },
+    /// Nobody uses this client's connection any more.
+    Forget { link: u64 },
+}
