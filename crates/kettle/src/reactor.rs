@@ -394,9 +394,10 @@ impl Reactor {
                 }
             }
             Stop::Leaving(until) if until <= self.now => {
-                self.connections()
-                    .into_iter()
-                    .for_each(|slot| self.remove_connection(slot));
+                for slot in self.connections() {
+                    self.remove_connection(slot);
+                }
+                self.abandon_connecting();
             }
             _ => {}
         }

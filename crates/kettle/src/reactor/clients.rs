@@ -2,13 +2,13 @@
 
 use super::connection::{Connection, turn};
 use super::{Reactor, Slot, token};
+use crate::Status;
 use crate::call::CallRequest;
 use crate::command::Command;
 use crate::key::PeerKey;
 use crate::link::LinkConfig;
 use crate::peer::{Calling, Failure, Peer, Waiting};
 use crate::pending::Promise;
-use crate::Status;
 use kettle_io::{Op, Outcome, Role, SocketId, socket};
 use kettle_proto::{CallId, Instant, ProtocolError};
 use std::collections::{HashMap, VecDeque};
@@ -303,6 +303,16 @@ impl Reactor {
             self.start_call(key, request);
         }
         self.ready(key.slot);
+    }
+
+    /// The loop ends: nobody waits any longer for connections that are being made.
+    pub(super) fn abandon_connecting(&mut self) {
+        let connecting = |slot: &Slot| matches!(slot, Slot::Connecting(_));
+        let slots = self.slots.iter().filter(|(_, slot)| connecting(slot));
+        let slots: Vec<u32> = slots.map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            self.connect_failed(slot, false);
+        }
     }
 
     /// No address could be connected, or not in time.
