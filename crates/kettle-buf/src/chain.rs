@@ -28,9 +28,15 @@ use std::io::IoSlice;
 pub struct Chain {
     /// Empty only when the whole chain is empty.
     head: Segment,
-    /// None of these is empty.
-    rest: VecDeque<Segment>,
+    /// None of these is empty. Boxed, because chains are moved often and seldom have a rest.
+    rest: Option<Box<Rest>>,
     len: usize,
+}
+
+/// The segments behind the first; at least one.
+#[derive(Clone, Debug, Default)]
+struct Rest {
+    segments: VecDeque<Segment>,
 }
 
 impl Chain {
@@ -38,22 +44,25 @@ impl Chain {
     pub const fn new() -> Self {
         Self {
             head: Segment::new(),
-            rest: VecDeque::new(),
+            rest: None,
             len: 0,
         }
     }
 
     /// Length in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether the chain has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Adds a segment at the end.
+    #[inline]
     pub fn append(&mut self, segment: Segment) {
         if segment.is_empty() {
             return;
@@ -62,7 +71,7 @@ impl Chain {
         if self.head.is_empty() {
             self.head = segment;
         } else {
-            self.rest.push_back(segment);
+            self.rest_mut().push_back(segment);
         }
     }
 
@@ -74,7 +83,7 @@ impl Chain {
         self.len += segment.len();
         let old = std::mem::replace(&mut self.head, segment);
         if !old.is_empty() {
-            self.rest.push_front(old);
+            self.rest_mut().push_front(old);
         }
     }
 
@@ -84,8 +93,11 @@ impl Chain {
             *self = other;
             return;
         }
+        if other.is_empty() {
+            return;
+        }
         self.len += other.len;
-        self.rest.extend(other.into_segments());
+        self.rest_mut().extend(other.into_segments());
     }
 
     /// Cuts off and returns the first `n` bytes; the rest stays.
@@ -153,22 +165,25 @@ impl Chain {
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
         std::iter::once(&self.head)
             .filter(|head| !head.is_empty())
-            .chain(&self.rest)
+            .chain(self.rest.iter().flat_map(|rest| &rest.segments))
     }
 
     /// Takes the segments out, front first; none is empty.
     pub fn into_segments(self) -> impl Iterator<Item = Segment> {
         std::iter::once(self.head)
             .filter(|head| !head.is_empty())
-            .chain(self.rest)
+            .chain(self.rest.into_iter().flat_map(|rest| rest.segments))
     }
 
     /// How many segments there are.
+    #[inline]
     pub fn segment_count(&self) -> usize {
-        usize::from(!self.head.is_empty()) + self.rest.len()
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.segments.len());
+        usize::from(!self.head.is_empty()) + rest
     }
 
     /// The first segment as a slice; empty only when the chain is.
+    #[inline]
     pub fn front(&self) -> &[u8] {
         &self.head
     }
@@ -191,8 +206,9 @@ impl Chain {
     }
 
     /// All bytes as one segment. Copies only when there are several segments.
+    #[inline]
     pub fn into_segment(mut self) -> Segment {
-        match self.rest.is_empty() {
+        match self.rest.is_none() {
             true => self.head,
             false => self.copy_to_bytes(self.len).into(),
         }
@@ -209,20 +225,36 @@ impl Chain {
 
     /// Takes the first segment. The chain must not be empty.
     fn pop_head(&mut self) -> Segment {
-        let next = self.rest.pop_front().unwrap_or_default();
+        let next = self.pop_rest().unwrap_or_default();
         let head = std::mem::replace(&mut self.head, next);
         self.len -= head.len();
         head
+    }
+
+    fn pop_rest(&mut self) -> Option<Segment> {
+        let segments = &mut self.rest.as_mut()?.segments;
+        let first = segments.pop_front();
+        if segments.is_empty() {
+            self.rest = None;
+        }
+        first
+    }
+
+    /// For adding to it.
+    fn rest_mut(&mut self) -> &mut VecDeque<Segment> {
+        &mut self.rest.get_or_insert_default().segments
     }
 }
 
 /// Reading a chain consumes it. [`Buf::copy_to_bytes`] shares the memory when the bytes lie in one
 /// segment, and gathers them into one new allocation when they do not.
 impl Buf for Chain {
+    #[inline]
     fn remaining(&self) -> usize {
         self.len
     }
 
+    #[inline]
     fn chunk(&self) -> &[u8] {
         &self.head
     }
@@ -236,13 +268,14 @@ impl Buf for Chain {
         n
     }
 
+    #[inline]
     fn advance(&mut self, n: usize) {
         Chain::advance(self, n);
     }
 
     fn copy_to_bytes(&mut self, n: usize) -> Bytes {
         let part = self.cut(n);
-        match part.rest.is_empty() {
+        match part.rest.is_none() {
             true => part.head.into_bytes(),
             false => part.to_vec().into(),
         }
@@ -250,10 +283,13 @@ impl Buf for Chain {
 }
 
 impl From<Segment> for Chain {
+    #[inline]
     fn from(segment: Segment) -> Self {
-        let mut chain = Chain::new();
-        chain.append(segment);
-        chain
+        Self {
+            len: segment.len(),
+            head: segment,
+            rest: None,
+        }
     }
 }
 

@@ -65,11 +65,17 @@ impl Piece {
 /// ```
 #[derive(Debug, Default)]
 pub struct Payload {
-    /// None of these is empty.
-    pieces: VecDeque<Piece>,
+    /// None of these is empty. Boxed, because payloads are moved often and seldom have pieces.
+    pieces: Option<Box<Pieces>>,
     /// Bytes after the last piece, still open for more.
     tail: BytesMut,
     len: u64,
+}
+
+/// Pieces in front of the tail; at least one.
+#[derive(Debug, Default)]
+struct Pieces {
+    queue: VecDeque<Piece>,
 }
 
 impl Payload {
@@ -79,18 +85,23 @@ impl Payload {
     }
 
     /// Length in bytes.
+    #[inline]
     pub fn len(&self) -> u64 {
         self.len
     }
 
     /// Whether the payload has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Copies `bytes` behind what is there.
+    #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) {
-        self.reserve_tail(bytes.len());
+        if self.tail.capacity() - self.tail.len() < bytes.len() {
+            self.reserve_tail(bytes.len());
+        }
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len() as u64;
     }
@@ -119,16 +130,14 @@ impl Payload {
     }
 
     /// Adds all pieces of `other`, memory by the rule of [`Payload::append`].
-    pub fn append_payload(&mut self, other: Payload) {
+    #[inline]
+    pub fn append_payload(&mut self, mut other: Payload) {
         if self.is_empty() {
             *self = other;
             return;
         }
-        for piece in other.pieces {
-            match piece {
-                Piece::Memory(segment) => self.append(segment),
-                Piece::File(region) => self.append_region(region),
-            }
+        if let Some(pieces) = other.pieces.take() {
+            self.append_pieces(pieces.queue);
         }
         if other.tail.len() < LINK_BYTES_MIN {
             self.put_slice(&other.tail);
@@ -154,17 +163,16 @@ impl Payload {
         self.len -= n;
         let mut wanted = n;
         while wanted > 0 {
-            let Some(piece) = self.pieces.front_mut() else {
+            let Some(piece) = self.front_mut() else {
                 front.tail = self.tail.split_to(wanted as usize);
                 break;
             };
-            if piece.len() <= wanted {
-                wanted -= piece.len();
-                front.pieces.extend(self.pieces.pop_front());
-            } else {
-                front.pieces.push_back(split_piece(piece, wanted));
-                wanted = 0;
-            }
+            let part = match piece.len() <= wanted {
+                true => self.pop_front(),
+                false => Some(split_piece(piece, wanted)),
+            };
+            wanted -= part.as_ref().map_or(0, Piece::len);
+            front.pieces_mut().extend(part);
         }
         front
     }
@@ -180,7 +188,7 @@ impl Payload {
             self.len
         );
         self.len -= n;
-        while let Some(piece) = self.pieces.front_mut() {
+        while let Some(piece) = self.front_mut() {
             if n < piece.len() {
                 match piece {
                     Piece::Memory(segment) => segment.advance(n as usize),
@@ -189,7 +197,7 @@ impl Payload {
                 return;
             }
             n -= piece.len();
-            self.pieces.pop_front();
+            self.pop_front();
         }
         self.tail.advance(n as usize);
     }
@@ -198,7 +206,7 @@ impl Payload {
     /// filled: at most `out.len()`, and 0 when a file region comes first or nothing is left.
     pub fn io_slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let mut n = 0;
-        for piece in &self.pieces {
+        for piece in self.pieces() {
             match piece {
                 Piece::Memory(segment) if n < out.len() => out[n] = IoSlice::new(segment),
                 _ => return n,
@@ -214,16 +222,17 @@ impl Payload {
 
     /// All bytes when they lie in one run of memory, the usual case; `None` when they do not.
     pub fn as_slice(&self) -> Option<&[u8]> {
-        match (self.pieces.front(), self.pieces.len(), self.tail.len()) {
-            (None, _, _) => Some(&self.tail),
-            (Some(Piece::Memory(segment)), 1, 0) => Some(segment),
+        let mut pieces = self.pieces();
+        match (pieces.next(), pieces.next(), self.tail.len()) {
+            (None, ..) => Some(&self.tail),
+            (Some(Piece::Memory(segment)), None, 0) => Some(segment),
             _ => None,
         }
     }
 
     /// The file region at the front, when one comes first.
     pub fn front_region(&self) -> Option<&FileRegion> {
-        match self.pieces.front() {
+        match self.pieces().next() {
             Some(Piece::File(region)) => Some(region),
             _ => None,
         }
@@ -231,28 +240,25 @@ impl Payload {
 
     /// Whether any piece is a file region.
     pub fn has_regions(&self) -> bool {
-        self.pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::File(_)))
+        self.pieces().any(|piece| matches!(piece, Piece::File(_)))
     }
 
     /// Takes the pieces apart; the packed tail comes last as memory.
     pub fn into_pieces(mut self) -> impl Iterator<Item = Piece> {
         self.close_tail();
-        self.pieces.into_iter()
+        self.pieces.into_iter().flat_map(|pieces| pieces.queue)
     }
 
     /// The bytes as a chain.
     ///
     /// # Errors
     /// Gives the payload back when it holds a file region.
-    pub fn into_chain(mut self) -> Result<Chain, Payload> {
+    pub fn into_chain(self) -> Result<Chain, Payload> {
         if self.has_regions() {
             return Err(self);
         }
-        self.close_tail();
         let mut chain = Chain::new();
-        for piece in self.pieces {
+        for piece in self.into_pieces() {
             if let Piece::Memory(segment) = piece {
                 chain.append(segment);
             }
@@ -260,24 +266,53 @@ impl Payload {
         Ok(chain)
     }
 
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.pieces.iter().flat_map(|pieces| &pieces.queue)
+    }
+
+    /// For adding to them.
+    fn pieces_mut(&mut self) -> &mut VecDeque<Piece> {
+        &mut self.pieces.get_or_insert_default().queue
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Piece> {
+        self.pieces.as_mut()?.queue.front_mut()
+    }
+
+    fn pop_front(&mut self) -> Option<Piece> {
+        let queue = &mut self.pieces.as_mut()?.queue;
+        let first = queue.pop_front();
+        if queue.is_empty() {
+            self.pieces = None;
+        }
+        first
+    }
+
+    fn append_pieces(&mut self, pieces: VecDeque<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Memory(segment) => self.append(segment),
+                Piece::File(region) => self.append_region(region),
+            }
+        }
+    }
+
     fn link(&mut self, piece: Piece) {
         self.close_tail();
         self.len += piece.len();
-        self.pieces.push_back(piece);
+        self.pieces_mut().push_back(piece);
     }
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
             let full = std::mem::take(&mut self.tail).freeze();
-            self.pieces.push_back(Piece::Memory(full.into()));
+            self.pieces_mut().push_back(Piece::Memory(full.into()));
         }
     }
 
     /// Makes room for `n` more bytes, from step to step as long as the tail is within the last.
+    #[cold]
     fn reserve_tail(&mut self, n: usize) {
-        if n <= self.tail.capacity() - self.tail.len() {
-            return;
-        }
         if TAIL_BYTES_MAX < self.tail.len() + n {
             self.close_tail();
         }
@@ -299,10 +334,11 @@ fn split_piece(piece: &mut Piece, n: u64) -> Piece {
 
 /// Takes the buffer over without copying it, as the open tail.
 impl From<BytesMut> for Payload {
+    #[inline]
     fn from(tail: BytesMut) -> Self {
         Self {
             len: tail.len() as u64,
-            pieces: VecDeque::new(),
+            pieces: None,
             tail,
         }
     }

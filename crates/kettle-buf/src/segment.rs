@@ -41,6 +41,7 @@ impl Segment {
     ///
     /// # Panics
     /// When the range does not lie within the segment.
+    #[inline]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
         Self(self.0.slice(range))
     }
@@ -50,6 +51,7 @@ impl Segment {
     /// # Panics
     /// When `n` is greater than the length.
     #[must_use = "the bytes that were cut off are lost otherwise: use advance"]
+    #[inline]
     pub fn split_to(&mut self, n: usize) -> Self {
         Self(self.0.split_to(n))
     }
@@ -58,16 +60,19 @@ impl Segment {
     ///
     /// # Panics
     /// When `n` is greater than the length.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         self.0.advance(n);
     }
 
     /// Keeps the first `n` bytes; does nothing when there are fewer.
+    #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.0.truncate(n);
     }
 
     /// The same memory as [`Bytes`].
+    #[inline]
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
@@ -76,24 +81,28 @@ impl Segment {
 impl Deref for Segment {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl AsRef<[u8]> for Segment {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl From<Bytes> for Segment {
+    #[inline]
     fn from(bytes: Bytes) -> Self {
         Self(bytes)
     }
 }
 
 impl From<Segment> for Bytes {
+    #[inline]
     fn from(segment: Segment) -> Self {
         segment.0
     }

@@ -40,9 +40,9 @@ fn serve(calls: usize, batch: usize) {
     let mut pool = Pool::new(PoolConfig::default());
     for _ in 0..calls / batch {
         let requests = client_batch(&mut *client, batch);
-        let bytes = received(&mut pool, requests);
+        let bytes = received(&mut pool, &requests);
         let replies = turn(|| server_turn(&mut *server, bytes));
-        client_reads(&mut *client, received(&mut pool, replies));
+        client_reads(&mut *client, received(&mut pool, &replies));
     }
 }
 
@@ -51,8 +51,8 @@ fn call(calls: usize, batch: usize) {
     let mut pool = Pool::new(PoolConfig::default());
     for _ in 0..calls / batch {
         let requests = turn(|| client_batch(&mut *client, batch));
-        let replies = server_turn(&mut *server, received(&mut pool, requests));
-        let bytes = received(&mut pool, replies);
+        let replies = server_turn(&mut *server, received(&mut pool, &requests));
+        let bytes = received(&mut pool, &replies);
         turn(|| client_reads(&mut *client, bytes));
     }
 }
@@ -109,7 +109,7 @@ fn client_reads(client: &mut dyn Machine, bytes: Segment) {
 }
 
 /// Bytes as they lie after they were received.
-fn received(pool: &mut Pool, payload: Payload) -> Segment {
+fn received(pool: &mut Pool, payload: &Payload) -> Segment {
     let bytes = payload.as_slice().expect("small frames are packed");
     pool.room().extend_from_slice(bytes);
     pool.take()
@@ -123,8 +123,8 @@ fn ready() -> (Box<dyn Machine>, Box<dyn Machine>) {
     let mut pool = Pool::new(PoolConfig::default());
     for _ in 0..2 {
         let requests = client_batch(&mut *client, 1);
-        let replies = server_turn(&mut *server, received(&mut pool, requests));
-        client_reads(&mut *client, received(&mut pool, replies));
+        let replies = server_turn(&mut *server, received(&mut pool, &requests));
+        client_reads(&mut *client, received(&mut pool, &replies));
     }
     (client, server)
 }
