@@ -1,5 +1,6 @@
 //! Key and value pairs that travel beside a message.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,7 +15,14 @@ use kettle_buf::Segment;
 /// The gRPC HTTP/2 mapping, "Custom-Metadata"; kettle's native protocol carries the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    entries: Vec<(Segment, Segment)>,
+    /// Boxed, because metadata is moved with every call and seldom there; `None` when it is empty.
+    entries: Option<Box<Entries>>,
+}
+
+/// Key and value pairs; at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Entries {
+    pairs: Vec<(Segment, Segment)>,
 }
 
 /// Why a key or value cannot be metadata.
@@ -48,9 +56,7 @@ impl core::error::Error for InvalidMetadata {}
 impl Metadata {
     /// No entries.
     pub const fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
+        Self { entries: None }
     }
 
     /// Adds an entry behind those that are there.
@@ -64,7 +70,7 @@ impl Metadata {
     ) -> Result<(), InvalidMetadata> {
         let (key, value) = (key.into(), value.into());
         check(&key, &value)?;
-        self.entries.push((key, value));
+        self.pairs_mut().push((key, value));
         Ok(())
     }
 
@@ -79,8 +85,8 @@ impl Metadata {
     ) -> Result<(), InvalidMetadata> {
         let (key, value) = (key.into(), value.into());
         check(&key, &value)?;
-        self.entries.retain(|(have, _)| *have != key);
-        self.entries.push((key, value));
+        self.pairs_mut().retain(|(have, _)| *have != key);
+        self.pairs_mut().push((key, value));
         Ok(())
     }
 
@@ -101,32 +107,49 @@ impl Metadata {
 
     /// Removes all values of a key. Whether there were any.
     pub fn remove(&mut self, key: &str) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|(have, _)| **have != *key.as_bytes());
-        self.entries.len() < before
+        let before = self.len();
+        if let Some(entries) = &mut self.entries {
+            entries.pairs.retain(|(have, _)| **have != *key.as_bytes());
+            if entries.pairs.is_empty() {
+                self.entries = None;
+            }
+        }
+        self.len() < before
     }
 
     /// All entries in order: key and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let text = |key| core::str::from_utf8(key).expect("keys are checked to be ASCII");
-        self.entries
+        self.pairs()
             .iter()
             .map(move |(key, value)| (text(&**key), &**value))
     }
 
     /// Adds all entries of `other` behind those that are there.
     pub fn extend(&mut self, other: Metadata) {
-        self.entries.extend(other.entries);
+        if let Some(entries) = other.entries {
+            self.pairs_mut().extend(entries.pairs);
+        }
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.pairs().len()
     }
 
     /// Whether there are no entries.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_none()
+    }
+
+    fn pairs(&self) -> &[(Segment, Segment)] {
+        self.entries.as_ref().map_or(&[], |entries| &entries.pairs)
+    }
+
+    /// For adding to them.
+    fn pairs_mut(&mut self) -> &mut Vec<(Segment, Segment)> {
+        &mut self.entries.get_or_insert_default().pairs
     }
 }
 

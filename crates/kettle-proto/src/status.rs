@@ -2,6 +2,7 @@
 
 use crate::Metadata;
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use core::fmt;
 use kettle_buf::Segment;
 
@@ -96,13 +97,22 @@ impl fmt::Debug for Code {
 }
 
 /// How a call ended. Does not allocate when the message is a literal and nothing else is set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Status {
     code: Code,
     message: Cow<'static, str>,
+    /// Boxed, because a status is moved with every call and seldom has more than a code.
+    extra: Option<Box<Extra>>,
+}
+
+/// What few statuses have.
+#[derive(Clone, Debug, Default)]
+struct Extra {
     details: Segment,
     metadata: Metadata,
 }
+
+static NO_METADATA: Metadata = Metadata::new();
 
 impl Status {
     /// A status with this code and message.
@@ -110,22 +120,26 @@ impl Status {
         Self {
             code,
             message: message.into(),
-            details: Segment::new(),
-            metadata: Metadata::new(),
+            extra: None,
         }
     }
 
     /// Adds binary details, by custom an encoded `google.rpc.Status`.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Segment>) -> Self {
-        self.details = details.into();
+        let details = details.into();
+        if self.extra.is_some() || !details.is_empty() {
+            self.extra.get_or_insert_default().details = details;
+        }
         self
     }
 
     /// Adds trailing metadata.
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
+        if self.extra.is_some() || !metadata.is_empty() {
+            self.extra.get_or_insert_default().metadata = metadata;
+        }
         self
     }
 
@@ -141,35 +155,50 @@ impl Status {
 
     /// Binary details; empty when there are none.
     pub fn details(&self) -> &[u8] {
-        &self.details
+        self.extra.as_ref().map_or(&[], |extra| &extra.details)
     }
 
     /// Trailing metadata.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        let extra = self.extra.as_ref();
+        extra.map_or(&NO_METADATA, |extra| &extra.metadata)
     }
 
     /// Trailing metadata, to change it.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
+        &mut self.extra.get_or_insert_default().metadata
     }
 
     /// Whether the code is OK.
+    #[inline]
     pub fn is_ok(&self) -> bool {
         self.code == Code::Ok
     }
 
     /// Whether this is OK with no message, details or metadata, which costs no byte on the wire.
+    #[inline]
     pub fn is_plain_ok(&self) -> bool {
+        let no_extra = self.extra.is_none();
         self.is_ok()
             && self.message.is_empty()
-            && self.details.is_empty()
-            && self.metadata.is_empty()
+            && (no_extra || self.details().is_empty() && self.metadata().is_empty())
     }
 }
 
+impl PartialEq for Status {
+    fn eq(&self, other: &Self) -> bool {
+        self.code == other.code
+            && self.message == other.message
+            && self.details() == other.details()
+            && self.metadata() == other.metadata()
+    }
+}
+
+impl Eq for Status {}
+
 /// OK, with nothing else.
 impl Default for Status {
+    #[inline]
     fn default() -> Self {
         Status::ok("")
     }
