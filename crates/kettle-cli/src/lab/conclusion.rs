@@ -100,7 +100,7 @@ fn level(best: &Standing<'_>, as_good: &[&Standing<'_>], others: &[Standing<'_>]
     );
     if let Some(behind) = others.iter().find(|other| best.most < other.least) {
         text.push_str(&format!(
-            "; next is {}, {} µs",
+            "; clearly behind: {}, {} µs",
             behind.name,
             number(behind.median)
         ));
@@ -151,7 +151,7 @@ mod tests {
                 ("scan", &[20.0, 21.0, 19.0]),
             ],
             "No difference beyond noise between epoll and poll: 7.90 to 8.00 µs of CPU per call; \
-             next is scan, 20.0 µs.",
+             clearly behind: scan, 20.0 µs.",
         );
         check(
             &[("a", &[1.0, 3.0]), ("b", &[2.0, 4.0]), ("c", &[2.5, 2.7])],
@@ -173,7 +173,7 @@ mod tests {
         check(
             &[("a", &[1.0, 1.1]), ("b", &[2.0, 2.1]), ("c", &[1.05, 9.0])],
             "No difference beyond noise between a and c: 1.05 to 5.03 µs of CPU per call; \
-             next is b, 2.05 µs.",
+             clearly behind: b, 2.05 µs.",
         );
     }
 
