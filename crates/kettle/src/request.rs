@@ -23,7 +23,18 @@ pub struct Request<T> {
 pub(crate) struct Origin {
     pub(crate) remote_addr: Option<SocketAddr>,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) method: Option<Arc<str>>,
+    pub(crate) method: MethodPath,
+}
+
+/// The path of a request's method.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum MethodPath {
+    #[default]
+    Unsent,
+    /// Server: one of the hosted methods.
+    Hosted(&'static str),
+    /// Client: whatever is called.
+    Called(Arc<str>),
 }
 
 impl<T> Request<T> {
@@ -94,7 +105,11 @@ impl<T> Request<T> {
     /// The path of the method that is called, such as `/echo.v1.Echo/Unary`; empty on a request that
     /// was not sent yet.
     pub fn method(&self) -> &str {
-        self.origin.method.as_deref().unwrap_or_default()
+        match &self.origin.method {
+            MethodPath::Unsent => "",
+            MethodPath::Hosted(path) => path,
+            MethodPath::Called(path) => path,
+        }
     }
 
     /// Client: how long the call may take, from the moment it is made. Default: the channel's setting.
@@ -108,7 +123,7 @@ impl<T> Request<T> {
     }
 
     pub(crate) fn set_method(&mut self, path: Arc<str>) {
-        self.origin.method = Some(path);
+        self.origin.method = MethodPath::Called(path);
     }
 
     /// The same request with another message.

@@ -1,7 +1,6 @@
 //! What a server has done, counted where it happens and read from anywhere.
 
 use kettle_io::{DriverStats, SystemCalls};
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +66,7 @@ pub struct LongestTurn {
     /// How long.
     pub duration: Duration,
     /// The method's path.
-    pub method: Arc<str>,
+    pub method: &'static str,
 }
 
 /// A handler that keeps its loop this long is warned about: every other connection of that loop
@@ -105,16 +104,13 @@ impl LoopStats {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn polled(&self, duration: Duration, method: &Arc<str>) {
+    pub(crate) fn polled(&self, duration: Duration, method: &'static str) {
         let nanos = duration.as_nanos() as u64;
         if nanos <= self.longest_nanos.load(Ordering::Relaxed) {
             return;
         }
         self.longest_nanos.store(nanos, Ordering::Relaxed);
-        let longest = LongestTurn {
-            duration,
-            method: Arc::clone(method),
-        };
+        let longest = LongestTurn { duration, method };
         *self.longest.lock().unwrap_or_else(PoisonError::into_inner) = Some(longest);
     }
 

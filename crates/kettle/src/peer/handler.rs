@@ -41,7 +41,7 @@ impl Handler {
         request: Request<Inbound>,
     ) -> Result<Outcome, Handler> {
         let peer = request.remote_addr();
-        let span = tracing::debug_span!("call", method = &*route.path, ?peer);
+        let span = tracing::debug_span!("call", method = route.path, ?peer);
         let mut cx = Context::from_waker(turn.spare.waker(Target::Handler(turn.key, call)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();

@@ -3,7 +3,7 @@
 use super::Turn;
 use super::handler::{Handler, Outcome, Polled};
 use crate::interceptor::Interceptors;
-use crate::request::Origin;
+use crate::request::{MethodPath, Origin};
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
 use crate::{Inbound, Outbound, Request, Status};
@@ -130,10 +130,9 @@ impl Serving {
         let now = turn.clock.now();
         let took = now - turn.now;
         turn.now = now;
-        let path = &self.hosted.router.route(route).path;
-        turn.stats.polled(took, path);
+        let method = self.hosted.router.route(route).path;
+        turn.stats.polled(took, method);
         if SLOW_POLL < took {
-            let method = &**path;
             tracing::warn!(
                 method,
                 ?took,
@@ -205,7 +204,7 @@ impl Serving {
         let origin = Origin {
             remote_addr: self.remote,
             deadline: head.deadline.map(|deadline| turn.clock.to_std(deadline)),
-            method: Some(Arc::clone(&route.path)),
+            method: MethodPath::Hosted(route.path),
         };
         let request = Request::incoming(Inbound::new(message), head.metadata, origin);
         let interceptors = &self.hosted.interceptors;
