@@ -5,7 +5,6 @@ use crate::{CallId, Status};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use hashbrown::HashMap;
 use kettle_buf::Payload;
 
 /// One open call.
@@ -13,8 +12,6 @@ use kettle_buf::Payload;
 pub(super) struct Stream {
     /// The stream's number; 0 while the slot is free.
     pub id: u32,
-    /// While the slot is free: the next free one.
-    pub next_free: Option<u32>,
     /// The peer sends nothing more on this call.
     pub remote_ended: bool,
     /// We send nothing more on this call than what waits.
@@ -88,28 +85,35 @@ impl Stream {
 /// Slots that an idle connection keeps, and the most events that it keeps room for.
 pub(super) const KEEP_MAX: usize = 64;
 
+/// Entries of calls that are over are swept out of the order when it has twice as many entries as
+/// there are open calls, and this many.
+const SWEEP_MIN: usize = 32;
+
 /// All open calls of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     slots: Vec<Stream>,
-    free: Option<u32>,
-    index: HashMap<u32, u32>,
+    /// The slots that are free, the one that was left last at the end.
+    free: Vec<u32>,
+    /// All open calls, and some that are over, by stream: streams are opened in order, so a new one
+    /// goes to the end, and no peer can choose numbers that are slow to find.
+    order: Vec<CallId>,
 }
 
 impl Streams {
+    #[inline]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.slots.len() - self.free.len()
     }
 
-    /// Adds a stream that is not there.
-    pub fn insert(&mut self, mut stream: Stream) -> CallId {
+    /// Adds a stream with a higher number than any before.
+    #[inline]
+    pub fn insert(&mut self, stream: Stream) -> CallId {
+        debug_assert!(self.order.last().is_none_or(|last| last.stream < stream.id));
         let id = stream.id;
-        let slot = match self.free {
+        let slot = match self.free.pop() {
             Some(slot) => {
-                let place = &mut self.slots[slot as usize];
-                self.free = place.next_free;
-                stream.next_free = None;
-                *place = stream;
+                self.slots[slot as usize] = stream;
                 slot
             }
             None => {
@@ -117,36 +121,62 @@ impl Streams {
                 self.slots.len() as u32 - 1
             }
         };
-        self.index.insert(id, slot);
-        CallId { slot, stream: id }
+        if SWEEP_MIN + 2 * self.len() <= self.order.len() {
+            self.sweep();
+        }
+        let call = CallId { slot, stream: id };
+        self.order.push(call);
+        call
     }
 
     pub fn find(&self, id: u32) -> Option<CallId> {
-        self.index.get(&id).map(|slot| CallId {
-            slot: *slot,
-            stream: id,
-        })
+        let after_first = id.checked_sub(self.order.first()?.stream)?;
+        // Most clients leave no number out, so the distance is the place.
+        let call = match self.order.get(after_first as usize) {
+            Some(call) if call.stream == id => *call,
+            _ => {
+                let place = self.order.binary_search_by_key(&id, |call| call.stream);
+                self.order[place.ok()?]
+            }
+        };
+        self.is_open(call).then_some(call)
     }
 
+    #[inline]
     pub fn get(&mut self, call: CallId) -> Option<&mut Stream> {
         let stream = self.slots.get_mut(call.slot as usize)?;
         (stream.id == call.stream && stream.id != 0).then_some(stream)
     }
 
     /// Takes a stream out; its slot is used again, the last one left first.
+    #[inline]
     pub fn remove(&mut self, call: CallId) -> Option<Stream> {
-        self.get(call)?;
-        self.index.remove(&call.stream);
-        let empty = Stream {
-            next_free: self.free,
-            ..Stream::default()
-        };
-        let stream = core::mem::replace(&mut self.slots[call.slot as usize], empty);
-        self.free = Some(call.slot);
-        if self.index.is_empty() && KEEP_MAX < self.slots.capacity() {
-            *self = Self::default();
+        let stream = core::mem::take(self.get(call)?);
+        self.free.push(call.slot);
+        if self.len() == 0 {
+            self.forget();
         }
         Some(stream)
+    }
+
+    /// No call is open: the order starts anew, and what a burst needed is given back.
+    fn forget(&mut self) {
+        self.order.clear();
+        if KEEP_MAX < self.slots.capacity() {
+            *self = Self::default();
+        }
+    }
+
+    #[cold]
+    fn sweep(&mut self) {
+        let mut order = core::mem::take(&mut self.order);
+        order.retain(|call| self.is_open(*call));
+        self.order = order;
+    }
+
+    fn is_open(&self, call: CallId) -> bool {
+        let stream = self.slots.get(call.slot as usize);
+        stream.is_some_and(|stream| stream.id == call.stream)
     }
 
     /// Of the messages that have not come whole, the one on the lowest stream.
@@ -160,7 +190,8 @@ impl Streams {
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
         let slots = self.slots.capacity() * size_of::<Stream>();
-        slots + self.index.capacity() * 2 * size_of::<(u32, u32)>()
+        let free = self.free.capacity() * size_of::<u32>();
+        slots + free + self.order.capacity() * size_of::<CallId>()
     }
 
     /// The open calls, by slot.
@@ -182,5 +213,51 @@ impl Streams {
                 stream: stream.id,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(streams: &mut Streams, id: u32) -> CallId {
+        streams.insert(Stream {
+            id,
+            ..Stream::default()
+        })
+    }
+
+    #[test]
+    fn streams_are_found_whatever_numbers_were_left_out() {
+        let mut streams = Streams::default();
+        let mut open = Vec::new();
+        for id in (1..2000).map(|n: u32| n * n) {
+            open.push(opened(&mut streams, id));
+            if id % 3 != 0 {
+                let over = open.swap_remove(id as usize % open.len());
+                assert_eq!(streams.remove(over).map(|one| one.id), Some(over.stream));
+                assert_eq!(streams.find(over.stream), None);
+                assert!(streams.remove(over).is_none(), "it is over");
+            }
+            assert_eq!(streams.len(), open.len());
+        }
+        for call in open {
+            assert_eq!(streams.find(call.stream), Some(call));
+            assert_eq!(streams.find(call.stream + 1), None);
+        }
+    }
+
+    #[test]
+    fn one_long_call_keeps_no_trace_of_the_short_ones() {
+        let mut streams = Streams::default();
+        let long = opened(&mut streams, 1);
+        for id in 2..10_000 {
+            let short = opened(&mut streams, id);
+            assert_eq!(streams.find(id), Some(short));
+            streams.remove(short);
+            assert!(streams.order.len() <= SWEEP_MIN + 4);
+        }
+        assert_eq!(streams.find(1), Some(long));
+        assert_eq!(streams.slots.len(), 2, "slots are used again");
     }
 }
