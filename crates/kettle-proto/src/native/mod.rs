@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   handle_bytes ─▶ hello.rs, frame.rs, sections.rs ─▶ receive.rs, accept.rs ─▶ events
+//!        └──────▶ whole.rs: the commonest frames in one step ──┬──────────────▶ events
 //!                                                         │ stream.rs: the open calls
 //!   open, finish … ─────────────────▶ open.rs, send.rs ───┴─▶ output ─▶ poll_transmit
 //! ```
@@ -22,6 +23,7 @@ mod sections;
 mod send;
 mod stream;
 mod timers;
+mod whole;
 
 pub use connection::{Config, Connection};
 pub use hello::{MAGIC, VERSION, VERSION_MIN};

@@ -43,6 +43,9 @@ impl Connection {
             self.active_at = now;
         }
         while !bytes.is_empty() && self.phase != Phase::Closed && !self.peer_ended {
+            if self.take_whole(&mut bytes) {
+                continue;
+            }
             let step = match self.body {
                 Some(_) => Ok(()),
                 None => self.take_head(now, &mut bytes),
