@@ -34,6 +34,34 @@ pub fn limits(source: &str, docs: &str) -> Vec<String> {
         .collect()
 }
 
+/// Differences between the models of the README's table, whose first column is headed `model`, and
+/// the models that there are, in order.
+pub fn model_table(readme: &str, models: &[&str]) -> Vec<String> {
+    let rows = readme.lines().map(first_cell);
+    let mut rows = rows.skip_while(|cell| !cell.is_some_and(is_model_head));
+    if rows.next().is_none() {
+        return vec!["README.md: no table whose first column is headed `model`".to_string()];
+    }
+    let cells = rows.skip(1).map_while(|cell| cell);
+    let names: Vec<&str> = cells.map(|cell| cell.trim_matches('`')).collect();
+    if names == models {
+        return Vec::new();
+    }
+    vec![format!(
+        "README.md: its model table has {names:?}, the code {models:?}"
+    )]
+}
+
+fn is_model_head(cell: &str) -> bool {
+    cell.eq_ignore_ascii_case("model")
+}
+
+/// The first cell of a row of a table, trimmed.
+fn first_cell(line: &str) -> Option<&str> {
+    let row = line.trim().strip_prefix('|')?;
+    row.split('|').next().map(str::trim)
+}
+
 /// The name of a public field that a line declares.
 fn public_field(line: &str) -> Option<&str> {
     let declared = line.trim_start().strip_prefix("pub ")?;
@@ -94,6 +122,21 @@ mod tests {
             ["no document names the limit `frame_max`"]
         );
         assert_eq!(limits(SOURCE, "calls_max, `frame_max`"), [""; 0]);
+    }
+
+    #[test]
+    fn a_model_table_that_differs_is_a_breach() {
+        let table = "| other |\n|---|\n| `x` |\n\n| Model | for |\n|---|---|\n\
+                     | `poll` | some |\n| `epoll` | many |\n\nafter\n| `uring` | x |\n";
+        assert_eq!(model_table(table, &["poll", "epoll"]), [""; 0]);
+        for models in [
+            &["poll"][..],
+            &["epoll", "poll"],
+            &["poll", "epoll", "scan"],
+        ] {
+            assert_eq!(model_table(table, models).len(), 1, "{models:?}");
+        }
+        assert_eq!(model_table("# kettle\n", &[]).len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod manifest;
 mod source;
 mod tree;
 
+use kettle_io::Model;
 use tree::Tree;
 
 #[test]
@@ -63,6 +64,12 @@ fn words_left_for_later_are_absent() {
 #[test]
 fn limits_are_documented() {
     check(|tree| documents::limits(tree.text("crates/kettle-proto/src/limits.rs"), &tree.docs()));
+}
+
+#[test]
+fn readme_lists_the_models() {
+    let models = Model::ALL.map(Model::name);
+    check(|tree| documents::model_table(tree.text("README.md"), &models));
 }
 
 /// Runs a check over the repository, and shows all its breaches at once.

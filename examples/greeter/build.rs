@@ -1,0 +1,3 @@
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    kettle_build::compile_protos(&["proto/greeter.proto"], &["proto"])
+}
