@@ -4,8 +4,8 @@
 //! poll or epoll: [`Model`] chooses. Services and clients are generated from `.proto` files by
 //! `kettle-build`; [`Server`] hosts services, [`Channel`] calls them from any executor.
 //!
-//! Start with [`Server::builder`] and [`Channel::connect`]. ARCHITECTURE.md in the repository follows
-//! one request through the code.
+//! Start with [`Server::builder`] and [`Channel::connect`]. The README of the repository has a service
+//! that runs, its ARCHITECTURE.md follows one request through the code.
 #![forbid(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
@@ -51,11 +51,8 @@ pub use server::{Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};
 pub use stats::{LongestTurn, Stats};
 
-/// Includes the code that `kettle-build` generated for a protobuf package.
-///
-/// ```ignore
-/// pub mod echo { kettle::include_proto!("echo.v1"); }
-/// ```
+/// Includes the code that `kettle-build` generated for a protobuf package:
+/// `kettle::include_proto!("echo.v1");` in a module of one's own.
 #[macro_export]
 macro_rules! include_proto {
     ($package:tt) => {
