@@ -131,18 +131,13 @@ impl Payload {
 
     /// Adds all pieces of `other`, memory by the rule of [`Payload::append`].
     #[inline]
-    pub fn append_payload(&mut self, mut other: Payload) {
+    pub fn append_payload(&mut self, other: Payload) {
         if self.is_empty() {
             *self = other;
-            return;
-        }
-        if let Some(pieces) = other.pieces.take() {
-            self.append_pieces(pieces.queue);
-        }
-        if other.tail.len() < LINK_BYTES_MIN {
+        } else if other.pieces.is_none() && other.tail.len() < LINK_BYTES_MIN {
             self.put_slice(&other.tail);
         } else {
-            self.link(Piece::Memory(other.tail.freeze().into()));
+            self.append_pieces(other);
         }
     }
 
@@ -288,8 +283,8 @@ impl Payload {
         first
     }
 
-    fn append_pieces(&mut self, pieces: VecDeque<Piece>) {
-        for piece in pieces {
+    fn append_pieces(&mut self, other: Payload) {
+        for piece in other.into_pieces() {
             match piece {
                 Piece::Memory(segment) => self.append(segment),
                 Piece::File(region) => self.append_region(region),

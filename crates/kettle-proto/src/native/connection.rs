@@ -259,16 +259,18 @@ impl Connection {
     /// Ends a call without a word to the peer, and reports it. `unprocessed`: a client may rely on
     /// the server having done nothing for it.
     pub(super) fn lose(&mut self, call: CallId, status: Status, unprocessed: bool) {
-        let Some(stream) = self.take_stream(call) else {
+        let Some(stream) = self.streams.get(call) else {
             return;
         };
+        let answered = stream.local_ended;
+        self.take_stream(call);
         if self.client {
             self.events.push_back(Event::Finished {
                 call,
                 status,
                 unprocessed,
             });
-        } else if !stream.local_ended {
+        } else if !answered {
             self.events.push_back(Event::Reset { call, status });
         }
     }
@@ -283,18 +285,34 @@ impl Connection {
         self.lose(call, status, unprocessed || vouched || unsent);
     }
 
-    /// Frees a call's slot.
-    pub(super) fn take_stream(&mut self, call: CallId) -> Option<Stream> {
-        let stream = self.streams.remove(call)?;
+    /// Frees a call's slot. False when the call is over already.
+    #[inline]
+    pub(super) fn take_stream(&mut self, call: CallId) -> bool {
+        let Some(stream) = self.streams.get(call) else {
+            return false;
+        };
+        if stream.waiting.is_some() || stream.assembly.is_some() {
+            self.release(call);
+        }
+        self.streams.remove(call);
+        true
+    }
+
+    /// Drops what has not been sent or has not come whole of a call.
+    fn release(&mut self, call: CallId) {
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
         self.waiting_bytes -= stream.waiting_bytes();
-        if let Some(assembly) = &stream.assembly {
+        stream.waiting = None;
+        if let Some(assembly) = stream.assembly.take() {
             self.held -= assembly.bytes.len() as i64;
             self.return_connection_credit();
         }
-        Some(stream)
     }
 
     /// Closes in order when nothing is left to do. Comes after every end of a call, and of a drain.
+    #[inline]
     pub(super) fn close_if_done(&mut self) {
         let drained = self.drain_sent && self.drain_received;
         if self.phase == Phase::Open && self.streams.len() == 0 && (drained || self.peer_ended) {

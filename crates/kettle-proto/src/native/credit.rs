@@ -66,8 +66,16 @@ impl Connection {
 
     /// Connection credit goes back as soon as its bytes belong to no incomplete message: in steps of
     /// half of it, or at once when little is left.
+    #[inline]
     pub(super) fn return_connection_credit(&mut self) {
         let whole = u64::from(self.ours.connection_credit_bytes);
+        let little = self.owed - self.held < (whole / 2) as i64;
+        if !little || self.receive_credit < whole / 4 {
+            self.return_much(whole);
+        }
+    }
+
+    fn return_much(&mut self, whole: u64) {
         let mut bytes = self.owed - self.held;
         let short = self.receive_credit < whole / 4;
         if bytes == 0 && self.receive_credit == 0 {

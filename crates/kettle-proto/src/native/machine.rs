@@ -53,20 +53,23 @@ impl Machine for Connection {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if let Some(Event::Message {
-            call,
-            message,
-            end: false,
-        }) = &event
-        {
-            self.taken(*call, message.len() as u64);
+        let taken = match self.events.front() {
+            None => {
+                self.forget_burst();
+                return None;
+            }
+            Some(Event::Message {
+                call,
+                message,
+                end: false,
+            }) => Some((*call, message.len() as u64)),
+            Some(_) => None,
+        };
+        if let Some((call, bytes)) = taken {
+            self.taken(call, bytes);
         }
-        self.polled += usize::from(event.is_some());
-        if event.is_none() {
-            self.forget_burst();
-        }
-        event
+        self.polled += 1;
+        self.events.pop_front() // moved once, to the caller: it is large
     }
 
     fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
@@ -125,10 +128,10 @@ impl Machine for Connection {
     }
 
     fn reset(&mut self, call: CallId, status: &Status) {
-        let Some(stream) = self.take_stream(call) else {
+        if !self.take_stream(call) {
             return;
-        };
-        frame::put_reset(&mut self.out, stream.id, status, false);
+        }
+        frame::put_reset(&mut self.out, call.stream, status, false);
         self.close_if_done();
     }
 

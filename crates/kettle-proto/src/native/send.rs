@@ -137,6 +137,39 @@ impl Connection {
         if self.client || stream.local_ended {
             return;
         }
+        if closing.headers.is_empty() && closing.status.is_plain_ok() {
+            let bytes = closing.message.as_ref().map_or(0, Payload::len);
+            let fits = bytes <= self.theirs.message_bytes_max.into();
+            if fits && self.may_send_now(call, bytes) {
+                return self.finish_plainly(call, closing.message);
+            }
+        }
+        self.finish_fully(call, closing);
+    }
+
+    /// The usual reply: a message that may go at once, without metadata, status OK.
+    #[inline]
+    fn finish_plainly(&mut self, call: CallId, message: Option<Payload>) {
+        self.spend_send_credit(call, message.as_ref());
+        let given = message.as_ref().map_or(0, |_| flag::MESSAGE);
+        let header = Header {
+            length: message.as_ref().map_or(0, Payload::len) as u32,
+            kind: frame::DATA,
+            flags: given | flag::END,
+            method: 0,
+            stream: call.stream,
+        };
+        self.out.put_slice(&header.encode());
+        if let Some(message) = message {
+            self.out.append_payload(message);
+        }
+        self.take_stream(call);
+    }
+
+    fn finish_fully(&mut self, call: CallId, closing: Closing) {
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
         stream.local_ended = true;
         let replied = core::mem::replace(&mut stream.replied, true);
         let Closing {
@@ -225,6 +258,7 @@ impl Connection {
     }
 
     /// Whether a message may go into the output at once.
+    #[inline]
     pub(super) fn may_send_now(&mut self, call: CallId, bytes: u64) -> bool {
         let credit = if self.short { 0 } else { self.send_credit };
         let most = credit.min(DIRECT_BYTES_MAX);
@@ -233,6 +267,7 @@ impl Connection {
             .is_some_and(|stream| stream.waiting.is_none() && bytes <= most.min(stream.send_credit))
     }
 
+    #[inline]
     pub(super) fn spend_send_credit(&mut self, call: CallId, message: Option<&Payload>) {
         let bytes = message.map_or(0, Payload::len);
         if bytes != 0
