@@ -9,3 +9,4 @@ mod simulation;
 mod splits;
 mod time;
 mod unary;
+mod whole;
