@@ -58,3 +58,7 @@ pub const REST_COPY_BYTES_MAX: usize = 4 * 1024;
 /// From this many missing bytes of a frame on the machine hints [`crate::Machine::expect`]: below,
 /// the frame fits into what a socket read brings anyway.
 pub const EXPECT_BYTES_MIN: usize = 64 * 1024;
+
+/// Pings whose answers wait to be sent; a peer that sends more without reading is cut off. One read
+/// of 64 KiB brings at most 3,276 of them.
+pub const PINGS_WAITING_MAX: u32 = 4096;

@@ -90,6 +90,9 @@ pub trait Machine: Send + fmt::Debug {
     /// How many calls are open.
     fn open_calls(&self) -> usize;
 
+    /// How many events wait for [`Machine::poll_event`].
+    fn waiting_events(&self) -> usize;
+
     /// Bytes of messages that wait inside for credit or for [`Machine::poll_transmit`].
     fn pending_bytes(&self) -> u64;
 }

@@ -26,8 +26,17 @@ use std::time::Duration;
 /// Events and wakes that one connection handles in a turn; then it takes its place at the end.
 const EVENTS_MAX: usize = 256;
 
-/// How long a connection that has said its last word waits for the peer to close. Closing a socket
-/// with unread bytes resets it, and a reset can destroy what the peer has not read yet.
+/// Most events of a client that may wait to be served. One read of 64 KiB brings at most 6,600: a call
+/// without a message and its cancel are 30 bytes and three events.
+const UNSERVED_EVENTS_MAX: usize = 16_384;
+
+/// Most bytes that a client may send while it keeps its calls from being served by not taking
+/// replies. Twice the default of `connection_credit_bytes`, which a client may have under way when it
+/// begins to be slow.
+const UNSERVED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How long a connection tries to say its last word, and how long it waits then for the peer to close.
+/// Closing a socket with unread bytes resets it, and a reset can destroy what the peer has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a peer may use of its host while it runs.
@@ -68,6 +77,8 @@ pub(crate) struct Peer {
     broken: bool,
     /// This side takes no new calls.
     draining: bool,
+    /// Bytes received since all events were last handled.
+    unserved_bytes: usize,
     again: bool,
 }
 
@@ -93,6 +104,8 @@ enum Phase {
     Open,
     /// No more events: what waits is sent, then the stream is ended.
     Closing,
+    /// The same, until then: the peer may not read.
+    Flushing(Instant),
     /// Everything was sent; waits for the peer's end of stream until then.
     Lingering(Instant),
     Closed,
@@ -127,6 +140,7 @@ impl Peer {
             ended: false,
             broken: false,
             draining: false,
+            unserved_bytes: 0,
             again: false,
         }
     }
@@ -140,8 +154,27 @@ impl Peer {
             return;
         }
         match &mut self.machine {
-            Speech::Machine(machine) => machine.handle_bytes(now, bytes),
+            Speech::Machine(machine) => {
+                self.unserved_bytes += bytes.len();
+                machine.handle_bytes(now, bytes);
+                self.limit_unserved();
+            }
             Speech::Detecting { .. } => self.detect(now, bytes),
+        }
+    }
+
+    /// Cuts a client off that goes on calling while it takes no replies, or cancels faster than it
+    /// is served: what it has sent would pile up here.
+    fn limit_unserved(&mut self) {
+        let (Speech::Machine(machine), Calls::Serving(_)) = (&mut self.machine, &self.calls) else {
+            return;
+        };
+        let (events, bytes) = (machine.waiting_events(), self.unserved_bytes);
+        if UNSERVED_EVENTS_MAX < events || UNSERVED_BYTES_MAX < bytes {
+            machine.close(&Status::resource_exhausted(format!(
+                "{events} events and {bytes} bytes wait here to be served; at most \
+                 {UNSERVED_EVENTS_MAX} and {UNSERVED_BYTES_MAX} may (unserved_max)"
+            )));
         }
     }
 
@@ -193,9 +226,9 @@ impl Peer {
     /// Time has passed.
     pub(crate) fn timeout(&mut self, now: Instant) {
         match (self.phase, &mut self.machine) {
-            (Phase::Lingering(until), _) if until <= now => self.phase = Phase::Closed,
-            (Phase::Lingering(_) | Phase::Closed, _) => {}
-            (Phase::Closing, _) => {}
+            (Phase::Flushing(until) | Phase::Lingering(until), _) if until <= now => {
+                self.phase = Phase::Closed;
+            }
             (Phase::Open, Speech::Machine(machine)) => {
                 machine.handle_timeout(now);
                 if let Calls::Calling(calling) = &mut self.calls {
@@ -205,14 +238,14 @@ impl Peer {
             (Phase::Open, Speech::Detecting { until, .. }) if *until <= now => {
                 self.phase = Phase::Closing;
             }
-            (Phase::Open, Speech::Detecting { .. }) => {}
+            _ => {}
         }
     }
 
     /// When [`Peer::timeout`] wants to be called next.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match (self.phase, &self.machine) {
-            (Phase::Lingering(until), _) => Some(until),
+            (Phase::Flushing(until) | Phase::Lingering(until), _) => Some(until),
             (Phase::Closing | Phase::Closed, _) => None,
             (Phase::Open, Speech::Machine(machine)) => match &self.calls {
                 Calls::Serving(_) => machine.poll_timeout(),
@@ -257,6 +290,9 @@ impl Peer {
             more = self.pump_machine(turn);
         }
         self.again = more == More::Events;
+        if more == More::Nothing {
+            self.unserved_bytes = 0;
+        }
         if more == More::Closed {
             self.phase = Phase::Closing;
         }
@@ -279,7 +315,7 @@ impl Peer {
         // reading: two ends that both stop would wait for each other for ever.
         let full = matches!(self.calls, Calls::Serving(_)) && self.outbox.is_full();
         Wants {
-            receive: !self.ended && (self.phase != Phase::Open || !full),
+            receive: !self.ended && (self.phase != Phase::Open || !full && !self.again),
             expect: if self.phase == Phase::Open { expect } else { 0 },
             shutdown: matches!(self.phase, Phase::Lingering(_)),
             close: self.phase == Phase::Closed,
@@ -361,7 +397,10 @@ impl Peer {
         if self.broken {
             self.outbox.clear();
         }
-        if self.phase == Phase::Closing && self.outbox.is_empty() {
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Flushing(now + LINGER);
+        }
+        if matches!(self.phase, Phase::Flushing(_)) && self.outbox.is_empty() {
             self.phase = Phase::Lingering(now + LINGER);
         }
         if matches!(self.phase, Phase::Lingering(_)) && self.ended {
@@ -386,6 +425,9 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum More {
     Nothing,
+    /// Events, which wait for replies to be taken first.
+    Unsent,
+    /// Events, for the next turn.
     Events,
     Closed,
 }
@@ -412,7 +454,7 @@ fn serve_events(
     for _ in 0..EVENTS_MAX {
         if outbox.is_full() || HIGH_BYTES <= machine.pending_bytes() {
             // The next finished send, or the credit that is missing, pumps again.
-            return More::Nothing;
+            return More::Unsent;
         }
         match machine.poll_event() {
             None => return More::Nothing,

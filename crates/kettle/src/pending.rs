@@ -101,14 +101,15 @@ impl<T, N, F: FnMut(N) + Unpin> Future for Pending<T, N, F> {
     type Output = Result<T, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloning a waker is user code: it runs outside the lock.
+        let waker = cx.waker().clone();
         let mut shared = lock(&self.shared);
         if let Some(answer) = shared.answer.take() {
             return Poll::Ready(answer);
         }
-        match &mut shared.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        let before = shared.waker.replace(waker);
+        drop(shared);
+        drop(before);
         Poll::Pending
     }
 }

@@ -267,6 +267,7 @@ impl Reactor {
         self.ready.append(&mut ready);
     }
 
+    /// Lets a connection say what it has to say, and does what it wants.
     fn pump(&mut self, slot: u32) {
         let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) else {
             return;

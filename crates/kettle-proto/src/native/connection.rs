@@ -108,6 +108,8 @@ pub struct Connection {
     /// The open ping: when it was sent.
     pub(super) ping_sent_at: Option<Instant>,
     pub(super) ping_number: u64,
+    /// Answers to pings since all output was last given out.
+    pub(super) pongs_waiting: u32,
 }
 
 impl Connection {
@@ -162,6 +164,7 @@ impl Connection {
             active_at: now,
             ping_sent_at: None,
             ping_number: config.ping_seed,
+            pongs_waiting: 0,
         }
     }
 

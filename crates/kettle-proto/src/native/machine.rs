@@ -80,7 +80,11 @@ impl Machine for Connection {
         self.active_at = now;
         let n = self.out.len().min(max.max(1));
         self.out_taken += n;
-        Some(self.out.cut(n))
+        let given = self.out.cut(n);
+        if self.out.is_empty() {
+            self.pongs_waiting = 0;
+        }
+        Some(given)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -172,6 +176,10 @@ impl Machine for Connection {
 
     fn open_calls(&self) -> usize {
         self.streams.len()
+    }
+
+    fn waiting_events(&self) -> usize {
+        self.events.len()
     }
 
     fn pending_bytes(&self) -> u64 {

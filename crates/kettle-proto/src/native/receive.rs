@@ -5,7 +5,7 @@ use super::frame::{self, CallFrame, Frame, Rules, flag};
 use super::hello::Hello;
 use super::sections::Stop;
 use super::stream::Assembly;
-use crate::limits::EXPECT_BYTES_MIN;
+use crate::limits::{EXPECT_BYTES_MIN, PINGS_WAITING_MAX};
 use crate::{CallId, Code, Event, Instant, Metadata, ProtocolError, Status};
 use alloc::boxed::Box;
 use alloc::format;
@@ -129,7 +129,7 @@ impl Connection {
                 self.was_reset(stream, status, unprocessed)?;
             }
             Frame::Credit { stream, bytes } => self.credited(stream, bytes)?,
-            Frame::Ping(number) => frame::put(&mut self.out, frame::PONG, 0, 0, &[&number]),
+            Frame::Ping(number) => self.pinged(number)?,
             Frame::Pong(number) => self.ponged(now, number),
             Frame::Drain { last_stream } => self.drained(last_stream),
             Frame::Goodbye {
@@ -141,6 +141,20 @@ impl Connection {
             }
             Frame::Ignored { length } => self.body = Some(Body::skip(length, false)),
         }
+        Ok(())
+    }
+
+    /// Answers a ping, unless too many answers wait for a peer that does not read.
+    fn pinged(&mut self, number: [u8; 8]) -> Result<(), ProtocolError> {
+        self.pongs_waiting += 1;
+        if PINGS_WAITING_MAX < self.pongs_waiting {
+            return Err(ProtocolError::Limit {
+                name: "pings_waiting_max",
+                got: self.pongs_waiting.into(),
+                max: PINGS_WAITING_MAX.into(),
+            });
+        }
+        frame::put(&mut self.out, frame::PONG, 0, 0, &[&number]);
         Ok(())
     }
 

@@ -261,4 +261,20 @@ mod tests {
         assert_eq!(streams.find(1), Some(long));
         assert_eq!(streams.slots.len(), 2, "slots are used again");
     }
+
+    #[test]
+    fn the_slot_that_was_left_last_is_used_first() {
+        let mut streams = Streams::default();
+        let [first, second, _third] = [1, 2, 3].map(|id| opened(&mut streams, id));
+        streams.remove(second);
+        streams.remove(first);
+        for stream in [0, 1, 2] {
+            assert!(
+                streams.get(CallId { slot: 0, stream }).is_none(),
+                "it is free"
+            );
+        }
+        assert_eq!(opened(&mut streams, 4).slot, first.slot);
+        assert_eq!(opened(&mut streams, 5).slot, second.slot);
+    }
 }

@@ -41,9 +41,8 @@ impl Connection {
 
     /// Server: OPEN of a known method.
     fn take_request(&mut self, header: Header, bytes: &mut Segment) -> bool {
-        let takes_calls = !self.drain_sent
-            && !self.drain_received
-            && self.streams.len() < self.ours.calls_max as usize;
+        // A client's DRAIN is answered with ours, so that the first of these stands for both.
+        let takes_calls = !self.drain_sent && self.streams.len() < self.ours.calls_max as usize;
         if header.stream <= self.last_stream
             || self.ours.call_credit_bytes < header.length
             || !takes_calls

@@ -4,7 +4,7 @@ use crate::ends::{self, Ends, PATH, at, config, drain, head, output, reply, stat
 use crate::frames::{frame, hello, path};
 use crate::splits::client_with_calls;
 use kettle_buf::Segment;
-use kettle_proto::limits::Limits;
+use kettle_proto::limits::{Limits, PINGS_WAITING_MAX};
 use kettle_proto::native::{Config, Connection, PATH_BYTES_MAX, TEXT_BYTES_MAX};
 use kettle_proto::{Closing, Event, Head, Machine, Metadata, OpenError, Status};
 
@@ -560,4 +560,23 @@ fn a_long_message_is_cut_to_the_peers_frames() {
     }
     let (_, message) = ends.accept();
     assert_eq!(message.map(|message| message.len()), Some(200_000));
+}
+
+#[test]
+fn pings_waiting_max() {
+    let ping = frame(0x05, 0, 0, 0, &[7; 8]);
+    let pings = |count: u32| ping.repeat(count as usize);
+    let (events, answers) = serve(|_| {}, &pings(PINGS_WAITING_MAX));
+    assert_eq!(events, ["Ready"]);
+    assert!(ping.len() * PINGS_WAITING_MAX as usize <= answers.len());
+    let (events, _) = serve(|_| {}, &pings(PINGS_WAITING_MAX + 1));
+    is_limit(&events, "pings_waiting_max", 4097, 4096);
+    // Answers that are taken make room for more.
+    let mut server = Connection::server(Config::default(), at(0));
+    server.handle_bytes(at(0), Segment::from(hello(&[])));
+    for _ in 0..3 {
+        server.handle_bytes(at(0), Segment::from(pings(PINGS_WAITING_MAX)));
+        assert!(!output(&mut server, at(0)).is_empty());
+    }
+    assert_eq!(drain(&mut server), ["Ready"]);
 }

@@ -1,7 +1,7 @@
 //! Whole unary requests and replies, which go a short way when they lie in one piece, do the same as
 //! in parts, when a rule or a limit stands against them too.
 
-use crate::ends::{at, config, head};
+use crate::ends::{Ends, at, config, head, reply};
 use crate::frames::{frame, hello, path};
 use crate::splits::{run, same_at_every_cut};
 use kettle_proto::Machine;
@@ -10,6 +10,7 @@ use kettle_proto::native::{Config, Connection};
 const OPEN: u8 = 0x01;
 const DATA: u8 = 0x02;
 const DRAIN: u8 = 0x07;
+const METADATA: u8 = 0x04;
 const LENGTH: u8 = 0x10;
 const MESSAGE: u8 = 0x20;
 const MORE: u8 = 0x40;
@@ -97,6 +98,20 @@ fn whole_requests_are_the_same_in_parts() {
     check(server, &requests(&unknown_later), &message(4, "4"));
 }
 
+/// Bytes that look like a whole request are none in the middle of a frame.
+#[test]
+fn a_message_that_looks_like_a_request_is_a_message() {
+    let inner = frame(OPEN, WHOLE, 1, 7, b"inner");
+    let outer = frame(OPEN, WHOLE, 1, 3, &[b"outer", &inner[..]].concat());
+    let (events, _) = same_at_every_cut(server, &requests(&[outer]));
+    assert_eq!(events.len(), 7, "{events:#?}");
+    let entry = [&b"\x05b-bin\0\x11"[..], &inner].concat();
+    let metadata = [&(entry.len() as u32).to_be_bytes()[..], &entry].concat();
+    let outer = frame(OPEN, METADATA | END, 1, 3, &metadata);
+    let (events, _) = same_at_every_cut(server, &requests(&[outer]));
+    assert_eq!(events.len(), 7, "{events:#?}");
+}
+
 #[test]
 fn requests_against_a_rule_are_the_same_in_parts() {
     let whole = |stream, bytes: &[u8]| frame(OPEN, WHOLE, 1, stream, bytes);
@@ -133,6 +148,11 @@ fn requests_against_a_limit_are_the_same_in_parts() {
     };
     let over = vec![whole(3, &[7; 65_537])];
     check(call_credit, &requests(&over), "call_credit_bytes");
+    let short_frames = || {
+        let limits = config(|limits| limits.frame_bytes_max = 64 * 1024);
+        Connection::server(limits, at(0))
+    };
+    check(short_frames, &requests(&over), "frame_bytes_max");
     // 60,000 bytes are held by a message that has not come whole.
     let part = [&70_000u64.to_be_bytes()[..], &[7; 60_000]].concat();
     let held = frame(OPEN, MESSAGE | LENGTH | MORE, 1, 3, &part);
@@ -206,4 +226,28 @@ fn whole_replies_are_the_same_in_parts() {
         &replies(&[whole(1, b"eleven byte")]),
         "message_bytes_max",
     );
+    let call_credit = || {
+        let limits = config(|limits| limits.call_credit_bytes = 64 * 1024);
+        let mut client = Connection::client(limits, at(0));
+        client.open(at(0), head("/a.B/C"), None, true).unwrap();
+        client
+    };
+    let over = replies(&[whole(1, &[7; 65_537])]);
+    check(call_credit, &over, "call_credit_bytes");
+}
+
+#[test]
+fn a_plain_reply_over_the_peers_limit_is_refused() {
+    let low = config(|limits| limits.message_bytes_max = 10);
+    let mut ends = Ends::ready(low, Config::default());
+    for (size, end) in [(10, "OK"), (11, "RESOURCE_EXHAUSTED")] {
+        ends.open(b"request".to_vec());
+        ends.pump();
+        let (call, _) = ends.accept();
+        ends.server.finish(call, reply(vec![7; size]));
+        ends.pump();
+        let events = ends.client_events();
+        let last = events.last().expect("the call ends");
+        assert!(last.contains(end), "{size} bytes: {events:?}");
+    }
 }

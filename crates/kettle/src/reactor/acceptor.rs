@@ -254,7 +254,8 @@ impl Reactor {
         let key =
             self.insert(|key| Slot::Connection(Box::new(Connection::new(key, socket, peer, None))));
         debug_assert_eq!(key, next);
-        self.ready(key.slot);
+        // At once, so that the first wait may sleep where it costs least.
+        self.pump(key.slot);
         Ok(())
     }
 
