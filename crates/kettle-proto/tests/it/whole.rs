@@ -240,7 +240,7 @@ fn whole_replies_are_the_same_in_parts() {
 fn a_plain_reply_over_the_peers_limit_is_refused() {
     let low = config(|limits| limits.message_bytes_max = 10);
     let mut ends = Ends::ready(low, Config::default());
-    for (size, end) in [(10, "OK"), (11, "RESOURCE_EXHAUSTED")] {
+    for (size, end) in [(10, "OK"), (11, "over the peer's limit")] {
         ends.open(b"request".to_vec());
         ends.pump();
         let (call, _) = ends.accept();
