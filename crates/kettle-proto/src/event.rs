@@ -96,3 +96,16 @@ pub enum Event {
         error: Option<ProtocolError>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Closing;
+
+    /// These are moved several times with every call, and each move costs by its size.
+    #[test]
+    fn what_moves_with_every_call_is_small() {
+        assert!(size_of::<Event>() <= 64, "{}", size_of::<Event>());
+        assert!(size_of::<Closing>() <= 96, "{}", size_of::<Closing>());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   handle_bytes ─▶ hello.rs, frame.rs, sections.rs ─▶ receive.rs, accept.rs ─▶ events
-//!        └──────▶ whole.rs: the commonest frames in one step ──┬──────────────▶ events
+//!        └────────▶ whole.rs: the commonest frames, in one step ──────────────▶
 //!                                                         │ stream.rs: the open calls
 //!   open, finish … ─────────────────▶ open.rs, send.rs ───┴─▶ output ─▶ poll_transmit
 //! ```
