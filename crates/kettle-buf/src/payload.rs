@@ -339,10 +339,14 @@ impl From<BytesMut> for Payload {
     }
 }
 
+/// A small segment is copied into a buffer of its size, a large one linked.
 impl From<Segment> for Payload {
     fn from(segment: Segment) -> Self {
+        if segment.len() < LINK_BYTES_MIN {
+            return BytesMut::from(&segment[..]).into();
+        }
         let mut payload = Payload::new();
-        payload.append(segment);
+        payload.link(Piece::Memory(segment));
         payload
     }
 }

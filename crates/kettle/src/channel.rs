@@ -13,7 +13,6 @@ use crate::mailbox::Mailbox;
 use crate::pending;
 use crate::reactor::{self, Reactor};
 use crate::{Code, Error, Model, Request, Response, Status};
-use kettle_buf::Segment;
 use kettle_proto::limits::Limits;
 use prost::Message;
 use std::fmt;
@@ -144,14 +143,12 @@ async fn call(
     let deadline = timeout
         .or(shared.timeout)
         .map(|timeout| Clock::new().now() + timeout);
-    let message = message.into_payload().into_chain();
-    let message = message.map_err(|_| Status::internal("a request cannot hold a file region"))?;
     let mailbox = Arc::clone(&shared.mailbox);
     let (promise, pending) = pending::pair(move |place| {
         // A loop that has ended has no call to cancel.
         let _ = mailbox.send(Command::Cancel(place));
     });
-    let message: Segment = message.into_segment();
+    let message = message.into_segment();
     let request = CallRequest {
         path,
         metadata,

@@ -2,7 +2,7 @@
 
 use crate::Status;
 use bytes::{Bytes, BytesMut};
-use kettle_buf::{Chain, Payload};
+use kettle_buf::{Chain, Payload, Segment};
 use prost::Message;
 
 /// A received message before it is decoded.
@@ -14,7 +14,15 @@ pub struct Inbound {
 /// A message that is encoded and ready to be sent.
 #[derive(Debug)]
 pub struct Outbound {
-    payload: Payload,
+    bytes: Encoded,
+}
+
+#[derive(Debug)]
+enum Encoded {
+    /// Made here.
+    Own(BytesMut),
+    /// Given, and perhaps used elsewhere too.
+    Shared(Bytes),
 }
 
 impl Inbound {
@@ -58,28 +66,42 @@ impl Outbound {
             .encode(&mut bytes)
             .expect("the buffer has the length that the message asked for");
         Self {
-            payload: bytes.into(),
+            bytes: Encoded::Own(bytes),
         }
     }
 
     /// A message that is encoded already. Large ones are sent from where they lie.
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self {
-            payload: kettle_buf::Segment::from(bytes).into(),
+            bytes: Encoded::Shared(bytes),
         }
     }
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
-        self.payload.len()
+        match &self.bytes {
+            Encoded::Own(bytes) => bytes.len() as u64,
+            Encoded::Shared(bytes) => bytes.len() as u64,
+        }
     }
 
     /// Whether the message has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.payload.is_empty()
+        self.len() == 0
     }
 
     pub(crate) fn into_payload(self) -> Payload {
-        self.payload
+        match self.bytes {
+            Encoded::Own(bytes) => bytes.into(),
+            Encoded::Shared(bytes) => Segment::from(bytes).into(),
+        }
+    }
+
+    /// For a client, which keeps the message to make the call again elsewhere.
+    pub(crate) fn into_segment(self) -> Segment {
+        match self.bytes {
+            Encoded::Own(bytes) => bytes.freeze().into(),
+            Encoded::Shared(bytes) => bytes.into(),
+        }
     }
 }

@@ -25,6 +25,7 @@ mod key;
 mod link;
 mod local;
 mod mailbox;
+mod numbered;
 mod outbox;
 mod peer;
 mod pending;

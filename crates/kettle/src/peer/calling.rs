@@ -2,11 +2,11 @@
 
 use super::Turn;
 use crate::call::{CallRequest, Reply};
+use crate::numbered::NumberMap;
 use crate::peer::waiting::Waiting;
 use crate::{Metadata, Status};
 use kettle_buf::Chain;
 use kettle_proto::{CallId, Event, Head, Instant, Machine, OpenError, ProtocolError};
-use std::collections::HashMap;
 
 /// How often a call that the server did not look at is tried again on another connection.
 const TRIES_MAX: u8 = 3;
@@ -15,7 +15,7 @@ const TRIES_MAX: u8 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Calling {
     /// By stream: a slot may have its next call before the end of the last one was read.
-    calls: HashMap<u32, Open>,
+    calls: NumberMap<u32, Open>,
     waiting: Waiting,
     news: News,
 }

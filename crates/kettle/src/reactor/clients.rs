@@ -7,11 +7,12 @@ use crate::call::CallRequest;
 use crate::command::Command;
 use crate::key::PeerKey;
 use crate::link::LinkConfig;
+use crate::numbered::NumberMap;
 use crate::peer::{Calling, Failure, Peer, Waiting};
 use crate::pending::Promise;
 use kettle_io::{Op, Outcome, Role, SocketId, socket};
 use kettle_proto::{CallId, Instant, ProtocolError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 /// All links of a loop.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    links: HashMap<u64, Link>,
+    links: NumberMap<u64, Link>,
 }
 
 /// A channel's way to its server.
