@@ -162,8 +162,9 @@ fn stop_and_restart_lose_no_call(model: Model) {
                     match block_on(client.run(task(Behaviour::Echo))) {
                         Ok(_) => drop(answered.fetch_add(1, Ordering::SeqCst)),
                         Err(status) => {
+                            // No server listens, or the kernel had taken the connection and no
+                            // server did.
                             assert_eq!(status.code(), Code::Unavailable, "{status}");
-                            assert!(status.message().contains("cannot reach"), "{status}");
                         }
                     }
                 }
