@@ -452,7 +452,9 @@ fn serve_events(
     outbox: &mut Outbox,
 ) -> More {
     for _ in 0..EVENTS_MAX {
-        if outbox.is_full() || HIGH_BYTES <= machine.pending_bytes() {
+        // Without an open call no reply is made, and what is left may be the end of the connection.
+        let full = outbox.is_full() || HIGH_BYTES <= machine.pending_bytes();
+        if full && 0 < machine.open_calls() {
             // The next finished send, or the credit that is missing, pumps again.
             return More::Unsent;
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 on_every_model! {
     a_request_and_then_silence_is_answered
     a_peer_that_goes_away_ends_its_calls
+    a_peer_that_reads_nothing_and_goes_away_is_let_go
     strange_peers_harm_nobody
     a_stop_at_once_ends_calls
     a_graceful_stop_lets_calls_finish
@@ -54,6 +55,28 @@ fn a_peer_that_goes_away_ends_its_calls(model: Model) {
         host.until("the handler's end", |host| host.service.dropped() == round);
     }
     host.until("the connections' end", |host| {
+        host.server.stats().connections == 0
+    });
+}
+
+/// Its replies fill every buffer on the way, and a handler waits behind them.
+fn a_peer_that_reads_nothing_and_goes_away_is_let_go(model: Model) {
+    let host = host(model);
+    let mut client = RawClient::connect(host.server.local_addr());
+    client.open(&task(Behaviour::Never));
+    for _ in 0..40 {
+        client.open(&Task {
+            number: 1_000_000,
+            ..task(Behaviour::Large)
+        });
+    }
+    client.flush();
+    host.until("replies", |host| {
+        1 < host.service.started() && 100_000 < host.server.stats().sent_bytes
+    });
+    drop(client);
+    host.until("the handler's end", |host| host.service.dropped() == 1);
+    host.until("the connection's end", |host| {
         host.server.stats().connections == 0
     });
 }
