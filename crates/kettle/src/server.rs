@@ -1,5 +1,6 @@
 //! Hosting services.
 
+mod env;
 mod handle;
 mod hosts;
 mod threads;
@@ -13,12 +14,12 @@ use crate::peer::Hosted;
 use crate::reactor::Serves;
 use crate::router::Router;
 use crate::{Error, Inbound, Model, Outbound, Service};
+use env::Env;
 use kettle_io::{Driver, DriverConfig};
 use kettle_proto::limits::Limits;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,9 +53,7 @@ pub struct ServerBuilder {
     nodelay: bool,
     reuse_port: bool,
     driver: DriverConfig,
-    listen: Option<String>,
-    /// The first setting from the environment that could not be read.
-    wrong_env: Option<String>,
+    env: Env,
 }
 
 impl Default for ServerBuilder {
@@ -72,8 +71,7 @@ impl Default for ServerBuilder {
             nodelay: true,
             reuse_port: false,
             driver: DriverConfig::default(),
-            listen: None,
-            wrong_env: None,
+            env: Env::default(),
         }
     }
 }
@@ -185,22 +183,6 @@ impl ServerBuilder {
         self
     }
 
-    /// Takes KETTLE_MODEL, KETTLE_LOOPS and KETTLE_LISTEN from the environment where they are set.
-    /// The last is used by [`ServerBuilder::serve`] and its kin in place of the address given there.
-    /// A value that cannot be read is an error when the server starts.
-    pub fn from_env(mut self) -> Self {
-        self.read_env("KETTLE_MODEL", |builder, model: Model| {
-            builder.model = model
-        });
-        self.read_env("KETTLE_LOOPS", |builder, loops: usize| {
-            builder.loops = loops
-        });
-        self.read_env("KETTLE_LISTEN", |builder, listen: String| {
-            builder.listen = Some(listen)
-        });
-        self
-    }
-
     /// Serves until SIGINT or SIGTERM, which let open calls finish ([`ServerBuilder::stop_grace`]; a
     /// second signal ends them), then returns. Blocks the calling thread.
     ///
@@ -232,8 +214,8 @@ impl ServerBuilder {
     /// listened on, else when this kernel cannot run the model.
     pub fn spawn(self, address: impl ToSocketAddrs) -> Result<ServerHandle, Error> {
         self.check()?;
-        let address = match &self.listen {
-            Some(listen) => resolve(listen.as_str(), listen)?,
+        let address = match &self.env.listen {
+            Some(listen) => resolve(listen.as_str(), &format!("{}={listen}", env::LISTEN))?,
             None => resolve(address, "the address")?,
         };
         hosts::start(self, address)
@@ -241,34 +223,21 @@ impl ServerBuilder {
 
     fn check(&self) -> Result<(), Error> {
         let config = |text: String| Err(Error::new(Kind::Config, text));
-        if let Some(wrong) = &self.wrong_env {
+        if let Some(wrong) = &self.env.wrong {
             return config(wrong.clone());
         }
         if self.loops == 0 || LOOPS_MAX < self.loops {
-            return config(format!(
-                "loops is {}, and must be 1 to {LOOPS_MAX}",
-                self.loops
-            ));
+            let text = format!("loops is {}, and must be 1 to {LOOPS_MAX}", self.loops);
+            return config(text);
         }
         let loopless = matches!(self.model, Model::Blocking | Model::Threads);
         if loopless && self.open_driver.is_none() && self.loops != 1 {
-            let text = format!("model {} has no event loops: loops must be 1", self.model);
-            return config(text);
+            let (model, origin) = (self.model, self.env.origin());
+            return config(format!(
+                "model {model} has no event loops: loops must be 1{origin}"
+            ));
         }
         Ok(())
-    }
-
-    fn read_env<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, set: fn(&mut Self, T)) {
-        let Some(value) = std::env::var_os(name) else {
-            return;
-        };
-        match value.to_string_lossy().parse() {
-            Ok(value) => set(self, value),
-            Err(error) => {
-                let wrong = format!("{name}={}: {error}", value.to_string_lossy());
-                self.wrong_env.get_or_insert(wrong);
-            }
-        }
     }
 
     /// What all loops share.
