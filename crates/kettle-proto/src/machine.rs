@@ -1,6 +1,6 @@
 //! The trait of protocol machines, and how to drive one.
 
-use crate::{CallId, Event, Instant, Metadata, Status};
+use crate::{CallId, Event, Instant, Metadata, Method, Status};
 use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
@@ -34,6 +34,9 @@ pub trait Machine: Send + fmt::Debug {
 
     /// Time has passed: call it at or after [`Machine::poll_timeout`].
     fn handle_timeout(&mut self, now: Instant);
+
+    /// The path of a method that an event named; `None` when no event of this machine did.
+    fn method_path<'a>(&'a self, method: &'a Method) -> Option<&'a str>;
 
     /// The next event, oldest first.
     fn poll_event(&mut self) -> Option<Event>;

@@ -3,10 +3,33 @@
 use super::connection::Connection;
 use super::frame::{self, CallFrame, flag};
 use super::receive::{check_length, exhausted, violation};
-use crate::{Event, Instant, Metadata, Method, ProtocolError, Status};
+use crate::{CallId, Event, Instant, Metadata, Method, ProtocolError, Status};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use core::time::Duration;
+use kettle_buf::Chain;
+
+/// A call that is to be reported together with its message, which is on its way.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub call: CallId,
+    method: Method,
+    metadata: Metadata,
+    deadline: Option<Instant>,
+}
+
+impl Opening {
+    pub fn event(self, message: Option<Chain>) -> Event {
+        Event::Call {
+            call: self.call,
+            method: self.method,
+            metadata: self.metadata,
+            deadline: self.deadline,
+            message,
+        }
+    }
+}
 
 impl Connection {
     /// Server: OPEN came. Its path enters the method table even when the call is refused.
@@ -41,12 +64,17 @@ impl Connection {
             ..
         } = frame;
         let metadata = sections.map_or_else(Metadata::new, |sections| sections.metadata);
-        self.events.push_back(Event::Call {
+        let opening = Opening {
             call,
             method,
             metadata,
             deadline,
-        });
+        };
+        if header.has(flag::MESSAGE) && header.has(flag::END) {
+            self.opening = Some(Box::new(opening));
+        } else {
+            self.events.push_back(opening.event(None));
+        }
         match header.has(flag::MESSAGE) {
             true => self.begin_message(call, header.flags, message_bytes, total, None),
             false => {
@@ -61,13 +89,13 @@ impl Connection {
     /// Looks a method up, or defines it.
     fn method(&mut self, id: u16, path: Option<&Arc<str>>) -> Result<Method, ProtocolError> {
         let memo = (id != 0).then_some(id);
-        let path = match (memo, path) {
-            (None, Some(path)) => path,
+        match (memo, path) {
+            (None, Some(path)) => return Ok(Method::Path(Arc::clone(path))),
             (None, None) => return Err(violation("OPEN with neither method nor PATH")),
-            (Some(_), None) => match self.paths.get(usize::from(id) - 1) {
-                Some(path) => path,
-                None => return Err(violation("OPEN of a method that was not defined")),
-            },
+            (Some(_), None) if self.paths.len() < usize::from(id) => {
+                return Err(violation("OPEN of a method that was not defined"));
+            }
+            (Some(_), None) => {}
             (Some(_), Some(path)) => {
                 if usize::from(id) != self.paths.len() + 1 {
                     return Err(violation("methods are not defined in order"));
@@ -81,13 +109,9 @@ impl Connection {
                     });
                 }
                 self.paths.push(Arc::clone(path));
-                path
             }
-        };
-        Ok(Method {
-            path: Arc::clone(path),
-            memo,
-        })
+        }
+        Ok(Method::Known(id))
     }
 
     /// Answers an OPEN that a limit or a drain forbids. Whether it did.

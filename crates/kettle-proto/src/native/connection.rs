@@ -1,5 +1,6 @@
 //! One end of a connection: its state, its start and its end.
 
+use super::accept::Opening;
 use super::frame;
 use super::hello::{Hello, Settings, VERSION, VERSION_MIN};
 use super::receive::Body;
@@ -7,6 +8,7 @@ use super::stream::{KEEP_MAX, Stream, Streams};
 use super::timers::Deadlines;
 use crate::limits::Limits;
 use crate::{CallId, Code, Event, Instant, Metadata, ProtocolError, Status};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::ToString;
@@ -72,6 +74,8 @@ pub struct Connection {
     pub(super) rest_needed: usize,
     /// The frame whose message bytes come next.
     pub(super) body: Option<Body>,
+    /// Server: the call of that frame, when it is to be reported together with its message.
+    pub(super) opening: Option<Box<Opening>>,
     /// The highest stream opened so far.
     pub(super) last_stream: u32,
     pub(super) streams: Streams,
@@ -142,6 +146,7 @@ impl Connection {
             rest: Vec::new(),
             rest_needed: 0,
             body: None,
+            opening: None,
             last_stream: 0,
             streams: Streams::default(),
             paths: Vec::new(),
@@ -273,7 +278,12 @@ impl Connection {
                 status,
                 unprocessed,
             });
-        } else if !answered {
+        } else if self
+            .opening
+            .take_if(|opening| opening.call == call)
+            .is_none()
+            && !answered
+        {
             self.events.push_back(Event::Reset { call, status });
         }
     }
@@ -401,7 +411,16 @@ mod tests {
             }
             while client.poll_event().is_some() {}
             while let Some(event) = server.poll_event() {
-                if let Event::Message { call, message, .. } = event {
+                let (call, message) = match event {
+                    Event::Call {
+                        call,
+                        message: Some(message),
+                        ..
+                    } => (call, message),
+                    Event::Message { call, message, .. } => (call, message),
+                    _ => continue,
+                };
+                {
                     let message = Some(message.into());
                     server.finish(
                         call,

@@ -4,7 +4,8 @@ use super::connection::{Connection, Phase};
 use super::frame;
 use super::stream::Stream;
 use crate::{
-    CallId, Closing, Event, Head, Instant, Machine, Metadata, OpenError, ProtocolError, Status,
+    CallId, Closing, Event, Head, Instant, Machine, Metadata, Method, OpenError, ProtocolError,
+    Status,
 };
 use alloc::vec::Vec;
 use kettle_buf::{Payload, Segment};
@@ -49,6 +50,16 @@ impl Machine for Connection {
             self.fail(ProtocolError::PingTimeout);
         } else if passed(self.idle_at()) {
             self.fail(ProtocolError::IdleTimeout);
+        }
+    }
+
+    fn method_path<'a>(&'a self, method: &'a Method) -> Option<&'a str> {
+        match method {
+            Method::Known(number) => {
+                let place = usize::from(*number).checked_sub(1)?;
+                self.paths.get(place).map(|path| &**path)
+            }
+            Method::Path(path) => Some(path),
         }
     }
 

@@ -343,10 +343,13 @@ impl Connection {
 
     fn deliver(&mut self, call: CallId, message: Chain, end: bool, status: Option<Status>) {
         let last = end && !self.client;
-        self.events.push_back(Event::Message {
-            call,
-            message,
-            end: last,
+        self.events.push_back(match self.opening.take() {
+            Some(opening) => opening.event(Some(message)),
+            None => Event::Message {
+                call,
+                message,
+                end: last,
+            },
         });
         if end && self.client {
             self.ended(call, status);

@@ -8,7 +8,6 @@
 use super::connection::{Connection, Phase};
 use super::frame::{self, HEADER_BYTES, Header, flag};
 use crate::{Event, Metadata, Method};
-use alloc::sync::Arc;
 use kettle_buf::Segment;
 
 /// A message that is whole, and the end of its side of the call, with no section.
@@ -49,27 +48,20 @@ impl Connection {
         {
             return false;
         }
-        let place = usize::from(header.method).wrapping_sub(1);
-        let Some(path) = self.paths.get(place) else {
+        if self.paths.len() <= usize::from(header.method).wrapping_sub(1) {
             return false;
-        };
-        let path = Arc::clone(path);
+        }
         self.last_stream = header.stream;
         let mut stream = self.new_stream(header.stream);
         stream.receive_credit -= u64::from(header.length);
         stream.remote_ended = true;
         let call = self.streams.insert(stream);
-        let memo = Some(header.method);
         self.events.push_back(Event::Call {
             call,
-            method: Method { path, memo },
+            method: Method::Known(header.method),
             metadata: Metadata::new(),
             deadline: None,
-        });
-        self.events.push_back(Event::Message {
-            call,
-            message: take_message(header, bytes).into(),
-            end: true,
+            message: Some(take_message(header, bytes).into()),
         });
         self.spend_and_owe(header.length);
         true

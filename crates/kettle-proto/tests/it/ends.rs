@@ -1,9 +1,9 @@
 //! Two ends of a connection without a wire: what one gives out goes into the other at once.
 
-use kettle_buf::{Payload, Piece, Segment};
+use kettle_buf::{Chain, Payload, Piece, Segment};
 use kettle_proto::limits::Limits;
 use kettle_proto::native::{Config, Connection};
-use kettle_proto::{CallId, Closing, Event, Head, Instant, Machine, Metadata, Status};
+use kettle_proto::{CallId, Closing, Event, Head, Instant, Machine, Metadata, Method, Status};
 use std::time::Duration;
 
 pub const PATH: &str = "/echo.v1.Echo/Unary";
@@ -82,9 +82,12 @@ impl Ends {
 
     /// The call in the server's next events, which must begin with it.
     pub fn accept(&mut self) -> (CallId, Option<Vec<u8>>) {
-        let Some(Event::Call { call, .. }) = self.server.poll_event() else {
+        let Some(Event::Call { call, message, .. }) = self.server.poll_event() else {
             panic!("no call came");
         };
+        if let Some(message) = message {
+            return (call, Some(message.to_vec()));
+        }
         match self.server.poll_event() {
             Some(Event::Message {
                 call: of,
@@ -148,37 +151,38 @@ pub fn output(machine: &mut Connection, now: Instant) -> Vec<u8> {
 
 /// Takes all events as text that two runs can be compared by.
 pub fn drain(machine: &mut Connection) -> Vec<String> {
-    std::iter::from_fn(|| machine.poll_event())
-        .map(|event| line(&event))
-        .collect()
+    let mut lines = Vec::new();
+    while let Some(event) = machine.poll_event() {
+        lines.push(line(machine, &event));
+    }
+    lines
 }
 
 /// An event as one line: the message's bytes and not how they lie in memory.
-pub fn line(event: &Event) -> String {
+fn line(machine: &Connection, event: &Event) -> String {
     match event {
         Event::Message { call, message, end } => {
-            let bytes = message.to_vec();
-            let text = match bytes.len() {
-                0..=64 => String::from_utf8_lossy(&bytes).into_owned(),
-                n => format!(
-                    "{n} bytes, sum {}",
-                    bytes.iter().map(|b| u64::from(*b)).sum::<u64>()
-                ),
-            };
-            format!("Message {} {text:?} end={end}", call.stream)
+            format!("Message {} {:?} end={end}", call.stream, text(message))
         }
         Event::Call {
             call,
             method,
             metadata,
             deadline,
+            message,
         } => {
             let entries: Vec<_> = metadata.iter().collect();
-            let (path, memo) = (&method.path, method.memo);
-            format!(
-                "Call {} {path} memo={memo:?} {entries:?} {deadline:?}",
-                call.stream
-            )
+            let path = machine.method_path(method).expect("it was named");
+            let memo = match method {
+                Method::Known(number) => Some(number),
+                Method::Path(_) => None,
+            };
+            let call = call.stream;
+            let line = format!("Call {call} {path} memo={memo:?} {entries:?} {deadline:?}");
+            match message {
+                Some(message) => format!("{line} Message {call} {:?} end=true", text(message)),
+                None => line,
+            }
         }
         Event::Headers { call, metadata } => {
             format!(
@@ -202,5 +206,16 @@ pub fn line(event: &Event) -> String {
             line + if *unprocessed { " unprocessed" } else { "" }
         }
         other => format!("{other:?}"),
+    }
+}
+
+fn text(message: &Chain) -> String {
+    let bytes = message.to_vec();
+    match bytes.len() {
+        0..=64 => String::from_utf8_lossy(&bytes).into_owned(),
+        n => format!(
+            "{n} bytes, sum {}",
+            bytes.iter().map(|b| u64::from(*b)).sum::<u64>()
+        ),
     }
 }

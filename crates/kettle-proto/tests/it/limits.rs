@@ -38,7 +38,7 @@ fn frame_bytes_max() {
     let small = |limits: &mut Limits| limits.frame_bytes_max = 65_536;
     let payload = [&path("/a/b")[..], &[1; 65_530]].concat();
     let (events, _) = serve(small, &open(0xA1, 0, 1, &payload));
-    assert_eq!(events.len(), 3, "{events:?}");
+    assert_eq!(events.len(), 2, "{events:?}");
     let (events, _) = serve(small, &open(0xA1, 0, 1, &[&payload[..], &[1]].concat()));
     is_limit(&events, "frame_bytes_max", 65_537, 65_536);
     let (events, _) = serve(
@@ -47,7 +47,7 @@ fn frame_bytes_max() {
     );
     assert_eq!(
         events.len(),
-        3,
+        2,
         "it is raised to what a client may send before it knows"
     );
 }
@@ -80,10 +80,7 @@ fn metadata_bytes_max_refuses_the_call_alone() {
     let (events, said) = serve(small, &frames);
     assert_eq!(
         events[1..],
-        [
-            "Call 2 /a/b memo=Some(1) [] None",
-            "Message 2 \"ok\" end=true"
-        ]
+        ["Call 2 /a/b memo=Some(1) [] None Message 2 \"ok\" end=true"]
     );
     let text = "metadata of 8 bytes is over the limit metadata_bytes_max of 7";
     let at = said
@@ -450,7 +447,7 @@ fn long_and_short_messages_share_a_small_credit_in_any_mix() {
         let events = ends.server_events();
         let whole = events
             .iter()
-            .filter(|event| event.starts_with("Message"))
+            .filter(|event| event.contains("Message "))
             .count();
         assert_eq!((whole, ends.client.pending_bytes()), (100, 0), "{sizes:?}");
     }
@@ -472,7 +469,7 @@ fn a_short_message_does_not_overtake_one_that_was_lent_credit() {
     let events = ends.server_events();
     let whole = events
         .iter()
-        .filter(|event| event.starts_with("Message"))
+        .filter(|event| event.contains("Message "))
         .count();
     assert_eq!((whole, ends.client.pending_bytes()), (10, 0));
 }
@@ -493,7 +490,7 @@ fn a_stream_of_messages_gets_back_the_credit_that_it_spent() {
         let events = drain(&mut server);
         messages += events
             .iter()
-            .filter(|event| event.starts_with("Message"))
+            .filter(|event| event.contains("Message "))
             .count();
         // Each CREDIT is one frame of 16 bytes.
         for credit in output(&mut server, at(0)).chunks(16) {

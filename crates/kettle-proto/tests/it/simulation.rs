@@ -228,9 +228,12 @@ impl Run {
         assert_eq!(self.closed[side as usize], 0, "{event:?} behind the end");
         match (side, event) {
             (_, Event::Closed { .. }) => self.closed[side as usize] += 1,
-            (Side::Server, Event::Call { call, .. }) => {
+            (Side::Server, Event::Call { call, message, .. }) => {
                 assert!(self.seen.insert(call.stream), "{call:?} twice");
                 self.serving.insert(call);
+                if let Some(message) = message {
+                    self.plan(20, Action::Answer(call, message.to_vec()));
+                }
             }
             (Side::Server, Event::Message { call, message, end }) => {
                 assert!(end && self.serving.contains(&call));

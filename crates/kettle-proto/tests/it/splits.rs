@@ -166,7 +166,7 @@ fn a_server_reads_the_same_at_every_cut() {
     check(
         || Connection::server(Config::default(), at(0)),
         &to_server(),
-        22,
+        19,
     );
     check(
         || Connection::server(Config::default(), at(0)),

@@ -3,7 +3,7 @@
 use crate::ends::{self, Ends, config, head, reply, status};
 use kettle_buf::{Chain, Segment};
 use kettle_proto::native::Config;
-use kettle_proto::{Closing, Event, Head, Machine, Metadata, Status};
+use kettle_proto::{Closing, Event, Head, Machine, Metadata, Method, Status};
 use std::time::Duration;
 
 #[test]
@@ -40,11 +40,8 @@ fn the_method_is_named_once() {
         let Some(Event::Call { method, .. }) = ends.server.poll_event() else {
             panic!()
         };
-        assert_eq!(
-            (&*method.path, method.memo),
-            (ends::PATH, Some(1)),
-            "call {n}"
-        );
+        assert_eq!(method, Method::Known(1), "call {n}");
+        assert_eq!(ends.server.method_path(&method), Some(ends::PATH));
         ends.server_events();
     }
 }
@@ -56,10 +53,10 @@ fn a_message_is_a_slice_of_what_was_received() {
     let received = Segment::from(ends::output(&mut ends.client, ends.now));
     let range = received.as_ptr_range();
     ends.server.handle_bytes(ends.now, received);
-    ends.server.poll_event();
-    let Some(Event::Message { message, .. }) = ends.server.poll_event() else {
+    let Some(Event::Call { message, .. }) = ends.server.poll_event() else {
         panic!()
     };
+    let message = message.expect("it came with the call");
     assert!(range.contains(&message.front().as_ptr()));
 }
 
@@ -160,8 +157,7 @@ fn a_client_does_not_wait_for_the_hello() {
         let Some(Event::Call { call, method, .. }) = ends.server.poll_event() else {
             panic!()
         };
-        assert_eq!((&*method.path, method.memo), (ends::PATH, None));
-        ends.server.poll_event();
+        assert_eq!(method, Method::Path(ends::PATH.into()));
         ends.server.finish(call, status(Status::ok("")));
     }
     ends.pump();

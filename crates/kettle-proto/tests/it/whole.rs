@@ -1,15 +1,17 @@
 //! Whole unary requests and replies, which go a short way when they lie in one piece, do the same as
 //! in parts, when a rule or a limit stands against them too.
 
-use crate::ends::{Ends, at, config, head, reply};
+use crate::ends::{Ends, at, config, drain, head, reply};
 use crate::frames::{frame, hello, path};
 use crate::splits::{run, same_at_every_cut};
+use kettle_buf::Segment;
 use kettle_proto::Machine;
 use kettle_proto::native::{Config, Connection};
 
 const OPEN: u8 = 0x01;
 const DATA: u8 = 0x02;
 const DRAIN: u8 = 0x07;
+const TIMEOUT: u8 = 0x02;
 const METADATA: u8 = 0x04;
 const LENGTH: u8 = 0x10;
 const MESSAGE: u8 = 0x20;
@@ -104,12 +106,42 @@ fn a_message_that_looks_like_a_request_is_a_message() {
     let inner = frame(OPEN, WHOLE, 1, 7, b"inner");
     let outer = frame(OPEN, WHOLE, 1, 3, &[b"outer", &inner[..]].concat());
     let (events, _) = same_at_every_cut(server, &requests(&[outer]));
-    assert_eq!(events.len(), 7, "{events:#?}");
+    assert_eq!(events.len(), 4, "{events:#?}");
     let entry = [&b"\x05b-bin\0\x11"[..], &inner].concat();
     let metadata = [&(entry.len() as u32).to_be_bytes()[..], &entry].concat();
     let outer = frame(OPEN, METADATA | END, 1, 3, &metadata);
     let (events, _) = same_at_every_cut(server, &requests(&[outer]));
-    assert_eq!(events.len(), 7, "{events:#?}");
+    assert_eq!(events.len(), 5, "{events:#?}");
+}
+
+/// A call whose only message comes in its own frame is reported with it, or not at all.
+#[test]
+fn a_call_that_does_not_come_whole_is_not_reported() {
+    let second = [1_000_000_000u64.to_be_bytes().as_slice(), b"too late"].concat();
+    let timed = frame(OPEN, WHOLE | TIMEOUT, 1, 3, &second);
+    let input = requests(&[timed]);
+    let (whole, _) = run(server(), &input, &[]);
+    assert!(whole[3].contains("Message 3 \"too late\""), "{whole:?}");
+    for cut in [1, 8] {
+        let mut server = server();
+        let start = Segment::copy_from_slice(&input[..input.len() - cut]);
+        server.handle_bytes(at(0), start);
+        assert_eq!(drain(&mut server), whole[..3]);
+        assert_eq!(server.open_calls(), 3);
+        server.handle_timeout(at(2));
+        server.handle_bytes(at(2), Segment::copy_from_slice(&input[input.len() - cut..]));
+        assert_eq!(drain(&mut server), [""; 0], "it is over");
+        assert_eq!(server.open_calls(), 2);
+    }
+    let mut server = server();
+    server.handle_bytes(at(0), Segment::copy_from_slice(&input[..input.len() - 1]));
+    drain(&mut server);
+    server.handle_end(at(0));
+    assert_eq!(
+        drain(&mut server),
+        [""; 0],
+        "two calls wait for their answers"
+    );
 }
 
 #[test]

@@ -30,8 +30,6 @@ pub(crate) struct Serving {
     remote: Option<SocketAddr>,
     /// Routes by the connection's small number for a path.
     routes: Vec<Option<RouteId>>,
-    /// The call that was opened last: its message comes next as a rule, and it is never put away.
-    opening: Option<(CallId, Head)>,
     /// Calls that wait for something, by slot.
     calls: Vec<Option<Call>>,
     pending: usize,
@@ -65,7 +63,6 @@ impl Serving {
             hosted,
             remote,
             routes: Vec::new(),
-            opening: None,
             calls: Vec::new(),
             pending: 0,
             unwatched: 0,
@@ -85,24 +82,28 @@ impl Serving {
                 method,
                 metadata,
                 deadline,
-            } => match self.route(&method) {
-                Some(route) => {
-                    let head = Head {
-                        route,
-                        metadata,
-                        deadline,
-                    };
-                    self.open(turn, call, head);
+                message,
+            } => {
+                LoopStats::add(&turn.stats.calls, 1);
+                let Some(route) = self.route(machine, &method) else {
+                    return self.refuse(turn, machine, call, &method);
+                };
+                let head = Head {
+                    route,
+                    metadata,
+                    deadline,
+                };
+                match message {
+                    Some(message) => self.start(turn, machine, call, head, message),
+                    None => self.put_away(call, Stage::Head(Box::new(head))),
                 }
-                None => self.refuse(turn, machine, call, &method),
-            },
+            }
             Event::Message { call, message, end } => {
                 self.message(turn, machine, call, message, end);
             }
             Event::End { call } => self.end(turn, machine, call),
             Event::Reset { call, .. } => {
                 LoopStats::add(&turn.stats.calls_failed, 1);
-                self.put_away_opening();
                 self.take(call);
             }
             _ => {}
@@ -141,15 +142,9 @@ impl Serving {
         }
     }
 
-    fn open(&mut self, turn: &Turn<'_>, call: CallId, head: Head) {
-        LoopStats::add(&turn.stats.calls, 1);
-        self.put_away_opening();
-        self.opening = Some((call, head));
-    }
-
     fn refuse(&self, turn: &Turn<'_>, machine: &mut dyn Machine, call: CallId, method: &Method) {
-        LoopStats::add(&turn.stats.calls, 1);
-        let status = Status::unimplemented(self.hosted.router.explain_missing(&method.path));
+        let path = machine.method_path(method).unwrap_or_default();
+        let status = Status::unimplemented(self.hosted.router.explain_missing(path));
         finish(turn, machine, call, Err(status));
     }
 
@@ -161,12 +156,6 @@ impl Serving {
         message: Chain,
         end: bool,
     ) {
-        if let Some((_, head)) = self.opening.take_if(|(opening, _)| *opening == call) {
-            return match end {
-                true => self.start(turn, machine, call, head, message),
-                false => self.put_away(call, Stage::Message(Box::new(head), message)),
-            };
-        }
         match self.take(call) {
             Some(Stage::Head(head)) if end => self.start(turn, machine, call, *head, message),
             Some(Stage::Head(head)) => self.put_away(call, Stage::Message(head, message)),
@@ -179,7 +168,6 @@ impl Serving {
     }
 
     fn end(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
-        self.put_away_opening();
         match self.take(call) {
             Some(Stage::Message(head, message)) => self.start(turn, machine, call, *head, message),
             Some(Stage::Head(_)) => {
@@ -224,12 +212,6 @@ impl Serving {
         }
     }
 
-    fn put_away_opening(&mut self) {
-        if let Some((call, head)) = self.opening.take() {
-            self.put_away(call, Stage::Head(Box::new(head)));
-        }
-    }
-
     fn put_away(&mut self, call: CallId, stage: Stage) {
         let slot = call.slot as usize;
         if self.calls.len() <= slot {
@@ -253,18 +235,20 @@ impl Serving {
     }
 
     /// The route of a method, looked up once for each path with a small number.
-    fn route(&mut self, method: &Method) -> Option<RouteId> {
-        let Some(memo) = method.memo.map(usize::from) else {
-            return self.hosted.router.find(&method.path);
-        };
-        if let Some(Some(route)) = self.routes.get(memo) {
+    fn route(&mut self, machine: &dyn Machine, method: &Method) -> Option<RouteId> {
+        if let Method::Known(number) = method
+            && let Some(Some(route)) = self.routes.get(usize::from(*number))
+        {
             return Some(*route);
         }
-        let route = self.hosted.router.find(&method.path)?;
-        if self.routes.len() <= memo {
-            self.routes.resize(memo + 1, None);
+        let route = self.hosted.router.find(machine.method_path(method)?)?;
+        if let Method::Known(number) = method {
+            let place = usize::from(*number);
+            if self.routes.len() <= place {
+                self.routes.resize(place + 1, None);
+            }
+            self.routes[place] = Some(route);
         }
-        self.routes[memo] = Some(route);
         Some(route)
     }
 }
