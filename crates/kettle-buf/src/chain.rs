@@ -30,13 +30,26 @@ pub struct Chain {
     head: Segment,
     /// None of these is empty. Boxed, because chains are moved often and seldom have a rest.
     rest: Option<Box<Rest>>,
-    len: usize,
 }
 
 /// The segments behind the first; at least one.
 #[derive(Clone, Debug, Default)]
 struct Rest {
     segments: VecDeque<Segment>,
+    /// Bytes in them.
+    len: usize,
+}
+
+impl Rest {
+    fn push_back(&mut self, segment: Segment) {
+        self.len += segment.len();
+        self.segments.push_back(segment);
+    }
+
+    fn push_front(&mut self, segment: Segment) {
+        self.len += segment.len();
+        self.segments.push_front(segment);
+    }
 }
 
 impl Chain {
@@ -45,20 +58,19 @@ impl Chain {
         Self {
             head: Segment::new(),
             rest: None,
-            len: 0,
         }
     }
 
     /// Length in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.len)
     }
 
     /// Whether the chain has no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.head.is_empty()
     }
 
     /// Adds a segment at the end.
@@ -67,7 +79,6 @@ impl Chain {
         if segment.is_empty() {
             return;
         }
-        self.len += segment.len();
         if self.head.is_empty() {
             self.head = segment;
         } else {
@@ -80,7 +91,6 @@ impl Chain {
         if segment.is_empty() {
             return;
         }
-        self.len += segment.len();
         let old = std::mem::replace(&mut self.head, segment);
         if !old.is_empty() {
             self.rest_mut().push_front(old);
@@ -96,8 +106,10 @@ impl Chain {
         if other.is_empty() {
             return;
         }
-        self.len += other.len;
-        self.rest_mut().extend(other.into_segments());
+        let rest = self.rest_mut();
+        for segment in other.into_segments() {
+            rest.push_back(segment);
+        }
     }
 
     /// Cuts off and returns the first `n` bytes; the rest stays.
@@ -106,17 +118,20 @@ impl Chain {
     /// When `n` is greater than the length.
     #[must_use = "the bytes that were cut off are lost otherwise: use advance"]
     pub fn cut(&mut self, n: usize) -> Chain {
-        assert!(n <= self.len, "cut({n}) of a chain of {} bytes", self.len);
-        if n == self.len {
+        assert!(
+            n <= self.len(),
+            "cut({n}) of a chain of {} bytes",
+            self.len()
+        );
+        if n == self.len() {
             return std::mem::take(self);
         }
         let mut front = Chain::new();
-        while front.len < n {
-            let wanted = n - front.len;
+        while front.len() < n {
+            let wanted = n - front.len();
             if self.head.len() <= wanted {
                 front.append(self.pop_head());
             } else {
-                self.len -= wanted;
                 front.append(self.head.split_to(wanted));
             }
         }
@@ -128,8 +143,8 @@ impl Chain {
     /// # Panics
     /// When the range does not lie within the chain.
     pub fn slice(&self, start: usize, len: usize) -> Chain {
-        let end = start.checked_add(len).filter(|end| *end <= self.len);
-        let end = end.unwrap_or_else(|| panic!("slice({start}, {len}) of {} bytes", self.len));
+        let end = start.checked_add(len).filter(|end| *end <= self.len());
+        let end = end.unwrap_or_else(|| panic!("slice({start}, {len}) of {} bytes", self.len()));
         let (mut part, mut at) = (Chain::new(), 0);
         for segment in self.segments() {
             if end <= at {
@@ -150,15 +165,14 @@ impl Chain {
     /// When `n` is greater than the length.
     pub fn advance(&mut self, mut n: usize) {
         assert!(
-            n <= self.len,
+            n <= self.len(),
             "advance({n}) of a chain of {} bytes",
-            self.len
+            self.len()
         );
         while self.head.len() <= n && n > 0 {
             n -= self.pop_head().len();
         }
         self.head.advance(n);
-        self.len -= n;
     }
 
     /// The segments, front first; none is empty.
@@ -190,7 +204,7 @@ impl Chain {
 
     /// Copies the first `out.len()` bytes without taking them. False when there are fewer.
     pub fn peek(&self, out: &mut [u8]) -> bool {
-        if self.len < out.len() {
+        if self.len() < out.len() {
             return false;
         }
         let mut at = 0;
@@ -210,13 +224,13 @@ impl Chain {
     pub fn into_segment(mut self) -> Segment {
         match self.rest.is_none() {
             true => self.head,
-            false => self.copy_to_bytes(self.len).into(),
+            false => self.copy_to_bytes(self.len()).into(),
         }
     }
 
     /// Copies all bytes into a vector.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.len);
+        let mut out = Vec::with_capacity(self.len());
         for segment in self.segments() {
             out.extend_from_slice(segment);
         }
@@ -226,23 +240,22 @@ impl Chain {
     /// Takes the first segment. The chain must not be empty.
     fn pop_head(&mut self) -> Segment {
         let next = self.pop_rest().unwrap_or_default();
-        let head = std::mem::replace(&mut self.head, next);
-        self.len -= head.len();
-        head
+        std::mem::replace(&mut self.head, next)
     }
 
     fn pop_rest(&mut self) -> Option<Segment> {
-        let segments = &mut self.rest.as_mut()?.segments;
-        let first = segments.pop_front();
-        if segments.is_empty() {
+        let rest = self.rest.as_mut()?;
+        let first = rest.segments.pop_front()?;
+        rest.len -= first.len();
+        if rest.segments.is_empty() {
             self.rest = None;
         }
-        first
+        Some(first)
     }
 
     /// For adding to it.
-    fn rest_mut(&mut self) -> &mut VecDeque<Segment> {
-        &mut self.rest.get_or_insert_default().segments
+    fn rest_mut(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
     }
 }
 
@@ -251,7 +264,7 @@ impl Chain {
 impl Buf for Chain {
     #[inline]
     fn remaining(&self) -> usize {
-        self.len
+        self.len()
     }
 
     #[inline]
@@ -286,7 +299,6 @@ impl From<Segment> for Chain {
     #[inline]
     fn from(segment: Segment) -> Self {
         Self {
-            len: segment.len(),
             head: segment,
             rest: None,
         }
@@ -296,7 +308,7 @@ impl From<Segment> for Chain {
 impl PartialEq<[u8]> for Chain {
     fn eq(&self, other: &[u8]) -> bool {
         let mut at = 0;
-        self.len == other.len()
+        self.len() == other.len()
             && self.segments().all(|segment| {
                 at += segment.len();
                 **segment == other[at - segment.len()..at]

@@ -19,12 +19,14 @@
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
 mod chain;
+mod encode;
 mod payload;
 mod pool;
 mod region;
 mod segment;
 
 pub use chain::Chain;
+pub use encode::Encode;
 pub use payload::{LINK_BYTES_MIN, Payload, Piece};
 pub use pool::{LargeBuffer, Pool, PoolConfig, PoolStats};
 pub use region::FileRegion;

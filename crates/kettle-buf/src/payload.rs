@@ -1,6 +1,7 @@
 //! What is sent: pieces of memory and file regions, small pieces packed together.
 
-use crate::{Chain, FileRegion, Segment};
+use crate::encode::Attempt;
+use crate::{Chain, Encode, FileRegion, Segment};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -104,6 +105,20 @@ impl Payload {
         }
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len() as u64;
+    }
+
+    /// Copies `head` and encodes `message`, of `len` bytes, behind what is there.
+    ///
+    /// Returns whether the message had this length. When it had not, or when it panics, nothing was added.
+    #[inline]
+    pub fn put_encoded(&mut self, head: &[u8], message: &dyn Encode, len: usize) -> bool {
+        let all = head.len() + len;
+        if self.tail.capacity() - self.tail.len() < all {
+            self.reserve_tail(all);
+        }
+        let fits = Attempt::new(&mut self.tail).write(head, message, len);
+        self.len += if fits { all as u64 } else { 0 };
+        fits
     }
 
     /// Adds a segment: linked from [`LINK_BYTES_MIN`] on, copied below that.

@@ -122,13 +122,7 @@ fn write_service_impl(service: &Service, code: &mut String) {
             &self,
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
-        ) -> ::kettle::codegen::BoxFuture<
-            'static,
-            ::core::result::Result<
-                ::kettle::Response<::kettle::codegen::Outbound>,
-                ::kettle::Status,
-            >,
-        > {{
+        ) -> ::kettle::codegen::BoxAnswer {{
             let inner = ::std::sync::Arc::clone(&self.inner);
             match method {{
                 {arms}

@@ -108,7 +108,7 @@ mod tests {
     /// These are moved several times with every call, and each move costs by its size.
     #[test]
     fn what_moves_with_every_call_is_small() {
-        assert!(size_of::<Event>() <= 104, "{}", size_of::<Event>());
+        assert!(size_of::<Event>() <= 96, "{}", size_of::<Event>());
         assert!(size_of::<Closing>() <= 96, "{}", size_of::<Closing>());
     }
 }

@@ -4,7 +4,7 @@ use crate::{CallId, Event, Instant, Metadata, Method, Status};
 use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
-use kettle_buf::{Payload, Segment};
+use kettle_buf::{Encode, Payload, Segment};
 
 /// One end of one connection, without I/O.
 ///
@@ -69,6 +69,13 @@ pub trait Machine: Send + fmt::Debug {
 
     /// Sends one message; `end` also ends our side of the call (client only).
     fn send_message(&mut self, call: CallId, message: Payload, end: bool);
+
+    /// As [`Machine::send_message`], encoding the message straight into the output. On a server, `end`
+    /// finishes the call with status OK.
+    ///
+    /// False when that cannot be done, and nothing was: the message has to wait, is over a limit, or is
+    /// longer than what is copied. It goes as a [`Payload`] then.
+    fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool;
 
     /// Client: ends our side of the call.
     fn end(&mut self, call: CallId);

@@ -2,7 +2,7 @@
 
 use crate::Status;
 use bytes::{Bytes, BytesMut};
-use kettle_buf::{Chain, Payload, Segment};
+use kettle_buf::{Chain, Encode, Payload, Segment};
 use prost::Message;
 
 /// A received message before it is decoded.
@@ -65,6 +65,15 @@ impl Outbound {
         message
             .encode(&mut bytes)
             .expect("the buffer has the length that the message asked for");
+        Self {
+            bytes: Encoded::Own(bytes),
+        }
+    }
+
+    /// Encodes a message into a buffer of its own.
+    pub(crate) fn of(message: &dyn Encode) -> Self {
+        let mut bytes = BytesMut::with_capacity(message.encoded_len());
+        message.encode(&mut bytes);
         Self {
             bytes: Encoded::Own(bytes),
         }

@@ -11,6 +11,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
+mod answer;
 mod call;
 mod channel;
 mod clock;
@@ -38,12 +39,14 @@ mod stats;
 mod timers;
 mod wake_queue;
 
+pub use answer::{Answer, BoxAnswer, Reply, answer};
 pub use channel::{Channel, ChannelBuilder};
 pub use codec::{Inbound, Outbound};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::Error;
 pub use extensions::Extensions;
 pub use interceptor::{Interceptor, Next};
+pub use kettle_buf::Encode;
 pub use kettle_io::{Driver, DriverConfig, Model, Probe, SystemCalls};
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;

@@ -5,6 +5,7 @@
 
 mod calling;
 mod handler;
+mod replying;
 mod serving;
 mod waiting;
 

@@ -1,6 +1,6 @@
 //! What a server hosts.
 
-use crate::{Inbound, Outbound, Request, Response, Status};
+use crate::{BoxAnswer, Inbound, Request};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -15,14 +15,10 @@ pub trait Service: Send + Sync + 'static {
     /// The methods; [`Service::call`] names one by its place in this list.
     fn methods(&self) -> &'static [MethodInfo];
 
-    /// Starts a call. The future is polled at once on the loop that parsed the request, and must not
+    /// Starts a call. The answer is polled at once on the loop that parsed the request, and must not
     /// block: one that has to wait returns pending and wakes its waker. It is dropped when the client
-    /// cancels, goes away, or the deadline passes.
-    fn call(
-        &self,
-        method: usize,
-        request: Request<Inbound>,
-    ) -> BoxFuture<'static, Result<Response<Outbound>, Status>>;
+    /// cancels, goes away, or the deadline passes. [`crate::answer`] makes one of a future.
+    fn call(&self, method: usize, request: Request<Inbound>) -> BoxAnswer;
 }
 
 /// One method of a service.

@@ -2,7 +2,7 @@
 
 use crate::{bytes, pattern, upto};
 use bytes::BytesMut;
-use kettle_buf::{Chain, FileRegion, LINK_BYTES_MIN, Payload, Piece, Segment};
+use kettle_buf::{Chain, Encode, FileRegion, LINK_BYTES_MIN, Payload, Piece, Segment};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::fs::File;
@@ -299,4 +299,43 @@ fn cut_beyond_the_end() {
 #[should_panic(expected = "advance(4) of a payload of 3 bytes")]
 fn advance_beyond_the_end() {
     Payload::from(Segment::from("tea")).advance(4);
+}
+
+/// Says that it has `says` bytes and has `bytes`; panics behind them when `panics`.
+struct Odd<'a> {
+    bytes: &'a [u8],
+    says: usize,
+    panics: bool,
+}
+
+impl Encode for Odd<'_> {
+    fn encoded_len(&self) -> usize {
+        self.says
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.extend_from_slice(self.bytes);
+        assert!(!self.panics, "as asked");
+    }
+}
+
+#[test]
+fn an_encoded_message_is_added_whole_or_not_at_all() {
+    let odd = |bytes, says, panics| Odd {
+        bytes,
+        says,
+        panics,
+    };
+    let mut payload = Payload::new();
+    assert!(payload.put_encoded(b"head ", &odd(b"tea", 3, false), 3));
+    for (wrong, says) in [(&b"te"[..], 3), (b"teas", 3), (b"", 1)] {
+        assert!(!payload.put_encoded(b"head", &odd(wrong, says, false), says));
+    }
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        payload.put_encoded(b"head", &odd(b"tea", 3, true), 3)
+    }));
+    assert!(panics.is_err());
+    payload.put_slice(b" time");
+    assert_eq!(payload.as_slice(), Some(&b"head tea time"[..]));
+    assert_eq!(payload.len(), 13);
 }

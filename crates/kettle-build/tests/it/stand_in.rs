@@ -78,18 +78,13 @@ pub mod codegen {
     use std::future::Future;
     use std::pin::Pin;
 
-    pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+    pub type BoxAnswer = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, Status>> + Send>>;
     pub type Inbound = Vec<u8>;
-    pub type Outbound = Vec<u8>;
 
     pub trait Service: Send + Sync + 'static {
         fn name(&self) -> &'static str;
         fn methods(&self) -> &'static [MethodInfo];
-        fn call(
-            &self,
-            method: usize,
-            request: Request<Inbound>,
-        ) -> BoxFuture<'static, Result<Response<Outbound>, Status>>;
+        fn call(&self, method: usize, request: Request<Inbound>) -> BoxAnswer;
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,7 +111,7 @@ pub mod codegen {
     pub fn unary<Req, Res, Fut>(
         request: Request<Inbound>,
         handler: impl FnOnce(Request<Req>) -> Fut + Send + 'static,
-    ) -> BoxFuture<'static, Result<Response<Outbound>, Status>>
+    ) -> BoxAnswer
     where
         Req: Message + Default,
         Res: Message,
@@ -129,7 +124,7 @@ pub mod codegen {
         })
     }
 
-    pub fn unimplemented(service: &str) -> BoxFuture<'static, Result<Response<Outbound>, Status>> {
+    pub fn unimplemented(service: &str) -> BoxAnswer {
         Box::pin(std::future::ready(Err(Status(format!(
             "{service} has no such method"
         )))))

@@ -8,7 +8,7 @@ use crate::{
     Status,
 };
 use alloc::vec::Vec;
-use kettle_buf::{Payload, Segment};
+use kettle_buf::{Encode, Payload, Segment};
 
 impl Machine for Connection {
     fn handle_bytes(&mut self, now: Instant, bytes: Segment) {
@@ -131,6 +131,10 @@ impl Machine for Connection {
 
     fn send_message(&mut self, call: CallId, message: Payload, end: bool) {
         self.send(call, Some(message), end);
+    }
+
+    fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool {
+        self.encode(call, message, end)
     }
 
     fn end(&mut self, call: CallId) {

@@ -7,7 +7,7 @@ use super::sections::{fit_status, metadata_bytes, put_metadata, put_status, stat
 use super::stream::{Stream, Waiting};
 use crate::{CallId, Closing, Event, Metadata, Status};
 use alloc::format;
-use kettle_buf::Payload;
+use kettle_buf::{Encode, LINK_BYTES_MIN, Payload};
 
 /// A turn sends at least this many bytes when there is credit for them, so that the end of a batch
 /// does not cut messages into splinters.
@@ -126,6 +126,54 @@ impl Connection {
                     status: None,
                 },
             );
+        }
+    }
+
+    /// Sends a message that may go at once and is small enough to be copied, and says whether it did.
+    pub(super) fn encode(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool {
+        let Some(stream) = self.streams.get(call) else {
+            return true;
+        };
+        if stream.local_ended {
+            return true;
+        }
+        let length = message.encoded_len();
+        let longest = LINK_BYTES_MIN.min(self.theirs.message_bytes_max as usize + 1);
+        if longest <= length || !self.may_send_now(call, length as u64) {
+            return false;
+        }
+        let header = Header {
+            length: length as u32,
+            kind: frame::DATA,
+            flags: flag::MESSAGE | if end { flag::END } else { 0 },
+            method: 0,
+            stream: call.stream,
+        };
+        if !self.out.put_encoded(&header.encode(), message, length) {
+            let text = "the message was encoded to another length than it had said";
+            self.finish_early(call, Status::internal(text));
+            return true;
+        }
+        self.sent_message(call, length as u64, end);
+        true
+    }
+
+    /// Notes that a message left.
+    #[inline]
+    fn sent_message(&mut self, call: CallId, bytes: u64, end: bool) {
+        self.send_credit -= bytes;
+        self.short |= self.send_credit == 0;
+        let Some(stream) = self.streams.get(call) else {
+            return;
+        };
+        stream.send_credit -= bytes;
+        if !end {
+            stream.replied |= !self.client;
+        } else if self.client {
+            stream.local_ended = true;
+        } else {
+            self.take_stream(call);
+            self.close_if_done();
         }
     }
 

@@ -171,7 +171,7 @@ fn a_server_reads_the_same_at_every_cut() {
     check(
         || Connection::server(Config::default(), at(0)),
         &without_goodbye,
-        16,
+        13,
     );
 }
 

@@ -1,14 +1,15 @@
 //! The calls of a server's connection: requests to handlers, handlers' results to the machine.
 
 use super::Turn;
-use super::handler::{Handler, Outcome, Polled};
+use super::handler::Handler;
+use super::replying::Replying;
 use crate::interceptor::Interceptors;
-use crate::request::{MethodPath, Origin};
+use crate::request::{MethodPath, Origin, Time};
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
-use crate::{Inbound, Outbound, Request, Status};
+use crate::{Inbound, Outbound, Reply, Request, Status};
 use kettle_buf::Chain;
-use kettle_proto::{CallId, Closing, Event, Instant, Machine, Metadata, Method};
+use kettle_proto::{CallId, Event, Instant, Machine, Metadata, Method};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,11 +116,11 @@ impl Serving {
         let Some(Stage::Handler(handler)) = self.stage(call) else {
             return;
         };
-        let (route, polled) = (handler.route(), handler.poll(turn, call));
+        let mut reply = Replying::new(call, machine, turn.stats);
+        let (route, polled) = (handler.route(), handler.poll(turn, &mut reply));
         self.count_poll(turn, route);
-        if let Polled::Ready(outcome) = polled {
+        if polled.is_ready() {
             self.take(call);
-            finish(turn, machine, call, outcome);
         }
     }
 
@@ -145,7 +146,7 @@ impl Serving {
     fn refuse(&self, turn: &Turn<'_>, machine: &mut dyn Machine, call: CallId, method: &Method) {
         let path = machine.method_path(method).unwrap_or_default();
         let status = Status::unimplemented(self.hosted.router.explain_missing(path));
-        finish(turn, machine, call, Err(status));
+        Replying::new(call, machine, turn.stats).finish(Err(status));
     }
 
     fn message(
@@ -161,7 +162,7 @@ impl Serving {
             Some(Stage::Head(head)) => self.put_away(call, Stage::Message(head, message)),
             Some(Stage::Message(..) | Stage::Handler(_)) => {
                 let text = "a unary method takes one message, and the client sent another";
-                finish(turn, machine, call, Err(Status::internal(text)));
+                Replying::new(call, machine, turn.stats).finish(Err(Status::internal(text)));
             }
             None => {}
         }
@@ -172,7 +173,7 @@ impl Serving {
             Some(Stage::Message(head, message)) => self.start(turn, machine, call, *head, message),
             Some(Stage::Head(_)) => {
                 let text = "a unary method takes one message, and the client sent none";
-                finish(turn, machine, call, Err(Status::internal(text)));
+                Replying::new(call, machine, turn.stats).finish(Err(Status::internal(text)));
             }
             Some(running @ Stage::Handler(_)) => self.put_away(call, running),
             None => {}
@@ -191,16 +192,16 @@ impl Serving {
         let route = self.hosted.router.route(head.route);
         let origin = Origin {
             remote_addr: self.remote,
-            deadline: head.deadline.map(|deadline| turn.clock.to_std(deadline)),
+            time: head.deadline.map_or(Time::Unlimited, Time::Deadline),
             method: MethodPath::Hosted(route.path),
         };
         let request = Request::incoming(Inbound::new(message), head.metadata, origin);
         let interceptors = &self.hosted.interceptors;
-        let polled = Handler::start(turn, call, head.route, route, interceptors, request);
+        let mut reply = Replying::new(call, machine, turn.stats);
+        let waits = Handler::start(turn, &mut reply, head.route, route, interceptors, request);
         self.count_poll(turn, head.route);
-        match polled {
-            Ok(outcome) => finish(turn, machine, call, outcome),
-            Err(handler) => self.put_away(call, Stage::Handler(handler)),
+        if let Some(handler) = waits {
+            self.put_away(call, Stage::Handler(handler));
         }
     }
 
@@ -259,26 +260,4 @@ impl fmt::Debug for Serving {
             .field("pending", &self.pending)
             .finish_non_exhaustive()
     }
-}
-
-/// Answers a call.
-fn finish(turn: &Turn<'_>, machine: &mut dyn Machine, call: CallId, outcome: Outcome) {
-    let closing = match outcome {
-        Ok(response) => {
-            let (message, headers, trailers) = response.into_parts();
-            Closing {
-                headers,
-                message: Some(message.into_payload()),
-                status: Status::default().with_metadata(trailers),
-            }
-        }
-        Err(status) => {
-            LoopStats::add(&turn.stats.calls_failed, 1);
-            Closing {
-                status,
-                ..Closing::default()
-            }
-        }
-    };
-    machine.finish(call, closing);
 }

@@ -244,13 +244,7 @@ pub mod send_server {
             &self,
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
-        ) -> ::kettle::codegen::BoxFuture<
-            'static,
-            ::core::result::Result<
-                ::kettle::Response<::kettle::codegen::Outbound>,
-                ::kettle::Status,
-            >,
-        > {
+        ) -> ::kettle::codegen::BoxAnswer {
             let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 0 => {
@@ -365,13 +359,7 @@ pub mod http_result_server {
             &self,
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
-        ) -> ::kettle::codegen::BoxFuture<
-            'static,
-            ::core::result::Result<
-                ::kettle::Response<::kettle::codegen::Outbound>,
-                ::kettle::Status,
-            >,
-        > {
+        ) -> ::kettle::codegen::BoxAnswer {
             let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 _ => ::kettle::codegen::unimplemented(SERVICE_NAME),

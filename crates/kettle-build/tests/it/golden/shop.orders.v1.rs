@@ -141,13 +141,7 @@ pub mod orders_server {
             &self,
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
-        ) -> ::kettle::codegen::BoxFuture<
-            'static,
-            ::core::result::Result<
-                ::kettle::Response<::kettle::codegen::Outbound>,
-                ::kettle::Status,
-            >,
-        > {
+        ) -> ::kettle::codegen::BoxAnswer {
             let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 0 => {
