@@ -1,9 +1,15 @@
 //! What the command line can ask for.
+//!
+//! `args/message.rs` holds what several commands take to describe messages.
+
+mod message;
+
+pub use message::{Data, Header, ProtoArgs};
 
 use crate::duration;
 use crate::echo::PAYLOAD_BYTES_MAX;
-use clap::builder::RangedU64ValueParser;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use kettle::Model;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,8 +22,8 @@ pub const IN_FLIGHT_MAX: u64 = 65_536;
 
 /// RPC on Linux, with the network I/O model as a setting.
 ///
-/// Hosts an echo service on any of seven I/O models, loads it, and compares the models on this
-/// machine.
+/// Calls services from the command line, hosts an echo service on any of seven I/O models, loads it, and
+/// compares the models on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "kettle",
@@ -28,9 +34,14 @@ pub const IN_FLIGHT_MAX: u64 = 65_536;
 #[command(after_help = "\
 Examples:
   kettle lab                                    compare all I/O models, in under two minutes
+  kettle lab --server ./server --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' \\
+      --proto greeter.proto                     the same with a server of your own
   kettle serve --model epoll                    host the echo service on 127.0.0.1:50051
-  kettle bench kettle://127.0.0.1:50051 -c 64   load it from another terminal
-  kettle models                                 what the I/O models are")]
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d '{\"payload\":\"aGVsbG8=\"}'
+                                                call it from another terminal
+  kettle bench kettle://127.0.0.1:50051 -c 64   load it
+  kettle models                                 what the I/O models are
+  kettle completions bash                       completions for a shell")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -41,9 +52,11 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Serve(ServeArgs),
+    Call(CallArgs),
     Bench(BenchArgs),
     Lab(LabArgs),
     Models(ModelsArgs),
+    Completions(CompletionsArgs),
 }
 
 /// Host the echo service on an I/O model.
@@ -62,12 +75,15 @@ Examples:
 pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(env = "KETTLE_LISTEN", hide_env_values = true)]
     pub listen: String,
     /// The I/O model; `kettle models` lists them.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, value_parser = model())]
+    #[arg(env = "KETTLE_MODEL", hide_env_values = true)]
     pub model: Model,
     /// Event loops, each on a thread of its own; blocking and threads take 1.
     #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(env = "KETTLE_LOOPS", hide_env_values = true)]
     pub loops: usize,
     /// scan: how long to sleep after a pass that found nothing; without it never.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -90,6 +106,49 @@ pub struct ServeArgs {
     /// For the lab: print counts as a line of JSON for each line on stdin, and stop at its end.
     #[arg(long, hide = true)]
     pub stats: bool,
+}
+
+/// Make one call, with JSON for messages.
+///
+/// Messages are written as protobuf's JSON: `bytes` fields are base64, 64-bit integers may stand in
+/// quotes. The reply is printed as one line. Where a call takes several messages their JSON stands one
+/// behind the other, by custom a line each, and every reply is printed as it comes.
+///
+/// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
+///
+/// Exit codes: 0 the status is OK; 1 the call could not be made (URL, .proto files, JSON); 2 wrong
+/// arguments; else 64 + the status code: 66 UNKNOWN, 67 INVALID_ARGUMENT, 68 DEADLINE_EXCEEDED,
+/// 69 NOT_FOUND, 71 PERMISSION_DENIED, 72 RESOURCE_EXHAUSTED, 76 UNIMPLEMENTED, 77 INTERNAL,
+/// 78 UNAVAILABLE (also when the server cannot be reached), 80 UNAUTHENTICATED.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d '{\"payload\":\"aGVsbG8=\"}'
+  kettle call kettle://127.0.0.1:50051 greeter.v1.Greeter/SayHello --proto greeter.proto -d @you.json
+  echo '{\"want\":3}' | kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d - -v
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary --deadline 50ms -H 'x-trace: 7'")]
+pub struct CallArgs {
+    /// The server, as kettle://HOST:PORT.
+    #[arg(value_hint = ValueHint::Url)]
+    pub url: String,
+    /// What to call; without /METHOD the methods of the service are listed.
+    #[arg(value_name = "SERVICE/METHOD")]
+    pub method: String,
+    /// The request: JSON, @FILE, or - for stdin [default: {}].
+    #[arg(short, long, value_name = "JSON|@FILE|-")]
+    pub data: Option<Data>,
+    #[command(flatten)]
+    pub protos: ProtoArgs,
+    /// Metadata; may be given several times. Values of names that end in -bin are base64.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<Header>,
+    /// How long the call may take, with connecting; without it for ever, after at most 10 s of
+    /// connecting.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub deadline: Option<Duration>,
+    /// Tell on stderr how long it took, and all metadata.
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// Load an echo service and tell calls per second and latencies.
@@ -168,6 +227,10 @@ pub struct BenchArgs {
 /// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
 /// serves one connection at a time, so it is also measured with one.
 ///
+/// With --server a server of one's own is measured in the same way, with one unary call made again and
+/// again. How many system calls it makes is not known, because only `kettle serve` counts them. It is
+/// ended with SIGTERM, and 2 s later with SIGKILL.
+///
 /// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 ///
 /// Exit codes: 0 fine; 1 a call failed, or a server did; 2 wrong arguments; 130 interrupted (what was
@@ -178,7 +241,9 @@ Examples:
   kettle lab
   kettle lab --models epoll,poll,select --connections 500 --in-flight 4
   kettle lab --idle 5000 --models poll,epoll --json results.json
-  kettle lab --payload 4096 --duration 2 --rounds 5")]
+  kettle lab --payload 4096 --duration 2 --rounds 5
+  kettle lab --server 'target/release/server --quiet' \\
+      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto")]
 pub struct LabArgs {
     /// Connections that make calls; 1 when another part of the load is given.
     #[arg(short, long, value_name = "N", value_parser = count(1, CONNECTIONS_MAX))]
@@ -190,14 +255,42 @@ pub struct LabArgs {
     #[arg(long, value_name = "N", value_parser = count(0, CONNECTIONS_MAX))]
     pub idle: Option<usize>,
     /// Bytes of each payload, there and back.
-    #[arg(short, long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value_t = 128,
+        conflicts_with = "server"
+    )]
     #[arg(value_parser = count(0, PAYLOAD_BYTES_MAX as u64))]
     pub payload: usize,
+    /// Measure this server instead of the echo service: a program with its arguments, as a shell reads
+    /// them. It is started for each model, with KETTLE_MODEL, KETTLE_LOOPS and KETTLE_LISTEN set, which
+    /// Server::builder().from_env() takes.
+    #[arg(long, value_name = "CMD", requires = "call", value_hint = ValueHint::CommandString)]
+    pub server: Option<String>,
+    /// The unary method of that server to call.
+    #[arg(long, value_name = "SERVICE/METHOD", requires = "server")]
+    pub call: Option<String>,
+    /// The request, encoded once and sent again and again: JSON, @FILE, or - for stdin [default: {}].
+    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "server")]
+    pub data: Option<Data>,
+    #[command(flatten)]
+    pub protos: ProtoArgs,
+    /// How long that server may take until it listens.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10",
+        requires = "server"
+    )]
+    #[arg(value_parser = duration::parse_positive)]
+    pub start_timeout: Duration,
     /// The models, separated by commas [default: all].
-    #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',')]
+    #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',', value_parser = model())]
     pub models: Vec<Model>,
     /// How long each model is measured in each round.
-    #[arg(short, long, value_name = "DURATION", default_value = "0.8")]
+    #[arg(long, value_name = "DURATION", default_value = "0.8")]
     #[arg(value_parser = duration::parse_positive)]
     pub duration: Duration,
     /// How long the load runs before it is measured.
@@ -224,6 +317,32 @@ pub struct ModelsArgs {
     /// Print a JSON array instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Print completions for a shell.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kettle completions bash > ~/.local/share/bash-completion/completions/kettle
+  kettle completions zsh > \"${fpath[1]}/_kettle\"
+  kettle completions fish > ~/.config/fish/completions/kettle.fish")]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// A shell that completions are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The name of an I/O model.
+fn model() -> impl TypedValueParser<Value = Model> {
+    let names = PossibleValuesParser::new(Model::ALL.map(Model::name));
+    names.try_map(|name| name.parse())
 }
 
 /// A number of things between two bounds.

@@ -1,8 +1,17 @@
 //! Why a command cannot go on.
 
+use kettle::{Code, Status};
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::process::ExitCode;
+
+/// What the exit code of a failed call is above its status code: out of the way of a command's own
+/// codes, and below those that shells give for signals.
+const STATUS_EXIT_CODES: u8 = 64;
+
+/// The first exit code that is taken for a signal.
+const SIGNAL_EXIT_CODES: u8 = 128;
 
 /// Why a command cannot go on; what its reader sees after `kettle: `.
 #[derive(Debug)]
@@ -11,6 +20,8 @@ pub enum Failure {
     Text(String),
     /// Output that could not be written, or a file of the system that could not be read.
     Io(io::Error),
+    /// A call ended with this status. Boxed, because it is large and seldom.
+    Status(Box<Status>),
 }
 
 impl Failure {
@@ -19,10 +30,27 @@ impl Failure {
         matches!(self, Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// What the command ends with: 1, or 64 and the code of a call's status. Codes that gRPC does not
+    /// know end like UNKNOWN.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Status(status) => ExitCode::from(status_exit_code(status.code())),
+            Failure::Text(_) | Failure::Io(_) => ExitCode::FAILURE,
+        }
+    }
+
     /// What was tried, and the error with all its causes.
     pub fn because(tried: impl fmt::Display, error: &(dyn Error + 'static)) -> Self {
         Failure::Text(format!("{tried}: {}", with_causes(error)))
     }
+}
+
+fn status_exit_code(code: Code) -> u8 {
+    let own = u8::try_from(code.as_u32())
+        .ok()
+        .and_then(|code| code.checked_add(STATUS_EXIT_CODES))
+        .filter(|&code| code < SIGNAL_EXIT_CODES);
+    own.unwrap_or(STATUS_EXIT_CODES + Code::Unknown.as_u32() as u8)
 }
 
 /// An error and all its causes in one line.
@@ -42,6 +70,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Text(text) => f.write_str(text),
             Failure::Io(error) => error.fmt(f),
+            Failure::Status(status) => status.fmt(f),
         }
     }
 }
@@ -67,6 +96,20 @@ impl From<kettle::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_has_an_exit_code_of_its_own() {
+        for (code, wanted) in [
+            (1, 65),
+            (2, 66),
+            (16, 80),
+            (63, 127),
+            (64, 66),
+            (u32::MAX, 66),
+        ] {
+            assert_eq!(status_exit_code(Code::from_u32(code)), wanted, "{code}");
+        }
+    }
 
     #[test]
     fn causes_are_told() {

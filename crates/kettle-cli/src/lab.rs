@@ -1,26 +1,32 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
-//! `plan.rs` says what is measured, `measure.rs` measures one cell of it with a `server_process.rs`,
-//! `proc_sample.rs` reads what that process cost. `cell.rs` keeps what was found, `report.rs` and
+//! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
+//! `server_process.rs` or `command_process.rs`, `proc_sample.rs` reads what that process cost. `cell.rs` keeps what was found, `report.rs` and
 //! `conclusion.rs` tell it, `raw.rs` writes it down.
 
 mod cell;
+mod command_process;
 mod conclusion;
 mod measure;
 mod plan;
+mod proc_listener;
 mod proc_sample;
 mod raw;
 mod report;
 mod server_process;
+mod subject;
+mod tail;
 
 pub use plan::{Load, Plan};
 pub use raw::{try_file, write as write_raw};
+pub use subject::{OwnServer, Subject};
 
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use cell::Cell;
+use kettle::Probe;
 use measure::{Measured, Setup};
 use std::io::Write;
 
@@ -59,6 +65,9 @@ impl Results {
 /// Measures load after load and prints a table for each as soon as it is there.
 pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Results, Failure> {
     let cores = Cores::choose()?;
+    // Counted before this thread keeps to one of them.
+    let cores_usable = std::thread::available_parallelism().map_or(1, usize::from);
+    rehearse(plan, cores, interrupt)?;
     report::write_heading(plan, cores, out)?;
     let setup = Setup {
         plan,
@@ -68,8 +77,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     let progress = Progress::new(plan.steps() as u64);
     let mut results = Results {
         loads: Vec::new(),
-        // Counted before this thread keeps to one of them.
-        cores_usable: std::thread::available_parallelism().map_or(1, usize::from),
+        cores_usable,
         cores,
         interrupted: false,
     };
@@ -83,8 +91,21 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     }
     progress.done();
     results.interrupted = interrupt.is_set();
-    report::write_ending(&results, out)?;
+    report::write_ending(plan, &results, out)?;
     Ok(results)
+}
+
+/// Tries the subject out on the first model that this machine runs.
+fn rehearse(plan: &Plan, cores: Option<Cores>, interrupt: &Interrupt) -> Result<(), Failure> {
+    let mut models = plan.models.iter();
+    let Some(&model) = models.find(|model| model.probe() == Probe::Runs) else {
+        return Ok(());
+    };
+    match plan.subject.rehearse(model, cores, interrupt) {
+        // What was interrupted has not failed; the lab is about to see it too.
+        Err(_) if interrupt.is_set() => Ok(()),
+        rehearsed => rehearsed,
+    }
 }
 
 /// The rows in turns, round after round, so that a noisy minute hits all of them alike.

@@ -1,16 +1,16 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
-//! `connect.rs` opens connections, `closed.rs` and `open.rs` keep calls coming, `echo_call.rs` is one
+//! `connect.rs` opens connections, `closed.rs` and `open.rs` keep calls coming, `call.rs` is one
 //! call, `record.rs` what is written down of them.
 
+mod call;
 mod closed;
 mod connect;
-mod echo_call;
 mod open;
 mod record;
 
+pub use call::Call;
 pub use connect::{Connected, Unserved};
-pub use echo_call::EchoCall;
 pub use record::{Errors, Record};
 
 use crate::failure::Failure;
@@ -91,7 +91,7 @@ impl Generator {
     pub fn run(
         &mut self,
         channels: &[Channel],
-        call: EchoCall,
+        call: Call,
         pace: Pace,
         window: Window,
         observer: &mut dyn Observer,
@@ -153,7 +153,7 @@ enum Source<'a> {
     Closed,
     Open {
         channels: &'a [Channel],
-        call: EchoCall,
+        call: Call,
         schedule: Schedule,
         recorder: Arc<Recorder>,
     },
@@ -163,7 +163,7 @@ impl<'a> Source<'a> {
     fn begin(
         local: &mut LocalLoop,
         channels: &'a [Channel],
-        call: EchoCall,
+        call: Call,
         pace: Pace,
         recorder: &Arc<Recorder>,
     ) -> Self {

@@ -1,11 +1,12 @@
-//! The `kettle` command: hosts the echo service, loads it, compares the I/O models.
+//! The `kettle` command: calls services, hosts and loads the echo service, compares the I/O models.
 //!
-//! `args.rs` holds what can be asked for, `cmd/` one file per command, `load/` the load generator and
-//! `lab/` the comparison. What a command prints goes to stdout; progress, logs and errors go to stderr.
+//! `args.rs` holds what can be asked for, `cmd/` one file per command, `call/` a call from JSON to JSON,
+//! `load/` the load generator and `lab/` the comparison. What a command prints goes to stdout; progress, logs and errors go to stderr.
 #![forbid(unsafe_code)]
 
 mod affinity;
 mod args;
+mod call;
 mod cmd;
 mod descriptors;
 mod duration;
@@ -16,7 +17,9 @@ mod lab;
 mod latency;
 mod load;
 mod log;
+mod metadata;
 mod progress;
+mod schema;
 mod server_counts;
 mod table;
 
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // There is nobody to tell when stderr is gone too.
             let _ = writeln!(io::stderr(), "kettle: {failure}");
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }

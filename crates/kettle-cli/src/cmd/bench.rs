@@ -5,7 +5,7 @@ use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
 use crate::latency::Percentiles;
-use crate::load::{Connected, EchoCall, Generator, Observer, Pace, Record, Window};
+use crate::load::{Call, Connected, Generator, Observer, Pace, Record, Window};
 use crate::log;
 use crate::progress::{Progress, millis};
 use crate::table::{counted, grouped, latency, number};
@@ -51,7 +51,7 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     log::init(0)?;
     descriptors::raise_limit();
     descriptors::need(args.connections)?;
-    let call = EchoCall::new(args.payload, args.want);
+    let call = Call::echo(args.payload, args.want);
     if !call.fits() {
         return Err(Failure::Text(
             "payload and want together exceed a message of 4 MiB".into(),

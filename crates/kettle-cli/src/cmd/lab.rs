@@ -1,12 +1,14 @@
 //! `kettle lab`: compares the I/O models.
 
 use crate::args::LabArgs;
+use crate::call;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::lab::{self, Load, Plan};
+use crate::lab::{self, Load, OwnServer, Plan, Subject};
 use crate::load::Window;
 use crate::log;
+use crate::schema::{Kind, Schema};
 use kettle::Model;
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     log::init(0)?;
     let json = args.json.clone();
     json.as_deref().map(lab::try_file).transpose()?;
-    let plan = plan(args);
+    let plan = plan(args)?;
     descriptors::raise_limit();
     for load in &plan.loads {
         descriptors::need(load.total())?;
@@ -33,14 +35,15 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     })
 }
 
-fn plan(args: LabArgs) -> Plan {
+fn plan(args: LabArgs) -> Result<Plan, Failure> {
+    let subject = subject(&args)?;
     let own = Load {
         connections: args.connections.unwrap_or(1),
         in_flight: args.in_flight.unwrap_or(1),
         idle: args.idle.unwrap_or(0),
     };
     let is_own = args.connections.or(args.in_flight).or(args.idle).is_some();
-    Plan {
+    Ok(Plan {
         models: if args.models.is_empty() {
             Model::ALL.to_vec()
         } else {
@@ -51,11 +54,38 @@ fn plan(args: LabArgs) -> Plan {
         } else {
             Load::USUAL.to_vec()
         },
-        payload: args.payload,
+        subject,
         rounds: args.rounds,
         window: Window {
             warmup: args.warmup,
             duration: args.duration,
         },
+    })
+}
+
+fn subject(args: &LabArgs) -> Result<Subject, Failure> {
+    let (Some(command), Some(method)) = (&args.server, &args.call) else {
+        if !args.protos.proto.is_empty() {
+            let text = "--proto describes the calls of a server of one's own: give --server too";
+            return Err(Failure::Text(text.to_owned()));
+        }
+        return Ok(Subject::Echo {
+            payload: args.payload,
+        });
+    };
+    let method = Schema::load(&args.protos)?.method(method)?;
+    if method.kind() != Kind::Unary {
+        let text = format!(
+            "{method} is {}, and the lab makes unary calls",
+            method.kind()
+        );
+        return Err(Failure::Text(text));
     }
+    let messages = call::messages(args.data.as_ref(), &method)?;
+    Ok(Subject::Own(OwnServer {
+        command: command.clone(),
+        message: call::only(messages, &method)?,
+        path: method.path().into(),
+        start_timeout: args.start_timeout,
+    }))
 }

@@ -1,6 +1,8 @@
 //! One file per command.
 
 mod bench;
+mod call;
+mod completions;
 mod lab;
 mod models;
 mod serve;
@@ -14,8 +16,10 @@ use std::process::ExitCode;
 pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(args) => serve::run(&args, out),
+        Command::Call(args) => call::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
         Command::Lab(args) => lab::run(args, out),
         Command::Models(args) => models::run(&args, out),
+        Command::Completions(args) => completions::run(&args, out),
     }
 }

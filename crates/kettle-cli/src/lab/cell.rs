@@ -36,8 +36,9 @@ pub struct Round {
     pub cpu_us_per_call: f64,
     /// Where the processor time comes from.
     pub cpu_source: &'static str,
-    /// The server's system calls on sockets and pollers per call.
-    pub system_calls_per_call: f64,
+    /// The server's system calls on sockets and pollers per call; `None` of a server that does not
+    /// count them.
+    pub system_calls_per_call: Option<f64>,
     /// Context switches of the server's threads per call; `None` when threads ended meanwhile.
     pub switches_per_call: Option<f64>,
     /// Growth of the server's anonymous memory from before the first connection to after the last,

@@ -3,11 +3,11 @@
 use super::cell::{Reason, Round};
 use super::plan::{Plan, Row, serves_one};
 use super::proc_sample::{ProcSample, anonymous_bytes};
-use super::server_process::ServerProcess;
+use super::subject::LabServer;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Connected, EchoCall, Generator, Observer, Pace, Record, Unserved};
+use crate::load::{Connected, Generator, Observer, Pace, Record, Unserved};
 use crate::server_counts::ServerCounts;
 use kettle::{Model, Probe};
 
@@ -39,8 +39,10 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
     if let Probe::Refused(why) = row.model.probe() {
         return Ok(Measured::Reason(Reason::NotHere { why }));
     }
-    let measured = ServerProcess::start(row.model, setup.cores)
-        .and_then(|mut server| load(setup, row, &mut server));
+    let subject = &setup.plan.subject;
+    let measured = subject
+        .start(row.model, setup.cores, setup.interrupt)
+        .and_then(|mut server| load(setup, row, server.as_mut()));
     match measured {
         _ if setup.interrupt.is_set() => Ok(Measured::Interrupted),
         Ok(measured) => Ok(measured),
@@ -50,7 +52,7 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
     }
 }
 
-fn load(setup: &Setup<'_>, row: &Row, server: &mut ServerProcess) -> Result<Measured, Failure> {
+fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Measured, Failure> {
     let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
     let before = anonymous_bytes(server.id());
     let idle = generator.connect(server.url(), row.load.idle, row.connect_timeout())?;
@@ -60,7 +62,8 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut ServerProcess) -> Result<Meas
     }
     let after = anonymous_bytes(server.id());
     if 0 < idle.unserved.count + busy.unserved.count {
-        let refused = server.counts()?.connections_refused;
+        let counts = server.counts()?;
+        let refused = counts.map(|counts| counts.connections_refused);
         return Ok(Measured::Reason(why_unserved(
             row.model, &idle, &busy, refused,
         )));
@@ -68,7 +71,7 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut ServerProcess) -> Result<Meas
     let pace = Pace::Closed {
         in_flight: row.load.in_flight,
     };
-    let call = EchoCall::new(setup.plan.payload, 0);
+    let call = setup.plan.subject.call();
     let mut samples = Samples {
         server,
         taken: Vec::with_capacity(2),
@@ -88,13 +91,14 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut ServerProcess) -> Result<Meas
 /// What a server had counted and cost at one moment.
 #[derive(Debug)]
 struct Sample {
-    counts: ServerCounts,
+    /// `None` of a server that does not tell.
+    counts: Option<ServerCounts>,
     cost: ProcSample,
 }
 
 /// Takes a sample where the measurement begins and where it ends.
 struct Samples<'a> {
-    server: &'a mut ServerProcess,
+    server: &'a mut dyn LabServer,
     taken: Vec<Sample>,
 }
 
@@ -118,16 +122,17 @@ impl Observer for Samples<'_> {
 }
 
 /// The server's own count of calls is what its costs are divided by: both were taken at the same
-/// moments.
+/// moments. Of a server that does not count, it is the answers that came in between.
 fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> Round {
-    let calls = end.counts.calls.saturating_sub(begin.counts.calls);
+    let counted = begin.counts.as_ref().zip(end.counts.as_ref());
+    let calls = counted.map(|(begin, end)| end.calls.saturating_sub(begin.calls));
+    let calls = calls.unwrap_or(record.calls());
     let per_call = |count: f64| count / calls as f64;
     let cost = end.cost.since(&begin.cost);
-    let system_calls = end
-        .counts
-        .system_calls
-        .total
-        .saturating_sub(begin.counts.system_calls.total);
+    let system_calls = counted.map(|(begin, end)| {
+        let (begin, end) = (begin.system_calls.total, end.system_calls.total);
+        end.saturating_sub(begin) as f64
+    });
     Round {
         seconds: record.seconds,
         calls: record.calls(),
@@ -136,7 +141,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
         errors: record.errors.clone(),
         cpu_us_per_call: per_call(cost.nanos as f64 / 1000.0),
         cpu_source: cost.source,
-        system_calls_per_call: per_call(system_calls as f64),
+        system_calls_per_call: system_calls.map(per_call),
         switches_per_call: cost.switches.map(|switches| per_call(switches as f64)),
         memory_bytes_per_connection: memory,
     }
@@ -146,13 +151,15 @@ fn growth(before: Option<u64>, after: Option<u64>, connections: usize) -> Option
     Some((after? as f64 - before? as f64) / connections as f64)
 }
 
-fn why_unserved(model: Model, idle: &Connected, busy: &Connected, refused: u64) -> Reason {
+/// `refused` is what the server counted; one that does not count has told its clients.
+fn why_unserved(model: Model, idle: &Connected, busy: &Connected, refused: Option<u64>) -> Reason {
     let served = idle.channels.len() + busy.channels.len();
     let unserved = [&idle.unserved, &busy.unserved];
     let count: usize = unserved.iter().map(|unserved| unserved.count).sum();
     let timed_out: usize = unserved.iter().map(|unserved| unserved.timed_out).sum();
+    let told: usize = unserved.iter().map(|unserved| unserved.refused).sum();
     let first = |unserved: &&Unserved| unserved.first.clone();
-    if 0 < refused {
+    if 0 < refused.unwrap_or(told as u64) {
         return Reason::Refused { at: served };
     }
     if serves_one(model) && timed_out == count {
@@ -176,6 +183,7 @@ mod tests {
         let unserved = Unserved {
             count: unserved,
             timed_out,
+            refused: 0,
             first,
         };
         Connected {
@@ -187,9 +195,9 @@ mod tests {
     #[test]
     fn only_blocking_may_let_connections_wait() {
         let (none, some) = (connected(0, 0), connected(63, 63));
-        let reason = why_unserved(Model::Blocking, &none, &some, 0);
+        let reason = why_unserved(Model::Blocking, &none, &some, Some(0));
         assert_eq!(reason, Reason::Waits { served: 0, of: 63 });
-        let reason = why_unserved(Model::Epoll, &none, &some, 0);
+        let reason = why_unserved(Model::Epoll, &none, &some, None);
         assert!(matches!(reason, Reason::Failed { .. }), "{reason}");
     }
 
@@ -197,11 +205,21 @@ mod tests {
     fn a_limit_is_told_apart_from_a_failure() {
         let (none, some) = (connected(0, 0), connected(5, 1));
         assert_eq!(
-            why_unserved(Model::Select, &none, &some, 5),
+            why_unserved(Model::Select, &none, &some, Some(5)),
             Reason::Refused { at: 0 }
         );
-        let reason = why_unserved(Model::Blocking, &some, &none, 0).to_string();
+        let reason = why_unserved(Model::Blocking, &some, &none, None).to_string();
         assert_eq!(reason, "FAILED: 5 of 5 connections: the first reason");
+    }
+
+    #[test]
+    fn a_server_that_does_not_count_tells_its_clients() {
+        let (none, mut some) = (connected(0, 0), connected(5, 0));
+        some.unserved.refused = 1;
+        let refused = Reason::Refused { at: 0 };
+        assert_eq!(why_unserved(Model::Select, &none, &some, None), refused);
+        let counted = why_unserved(Model::Select, &none, &some, Some(0));
+        assert_ne!(counted, refused, "its own count goes before");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is measured: loads, models, rounds, and how long it will take.
 
+use super::subject::Subject;
 use crate::load::Window;
 use crate::table::grouped;
 use kettle::Model;
@@ -38,8 +39,8 @@ pub struct Plan {
     pub models: Vec<Model>,
     /// Under each of these.
     pub loads: Vec<Load>,
-    /// Bytes of each payload.
-    pub payload: usize,
+    /// Whom it measures.
+    pub subject: Subject,
     /// How often each model has its turn under each load.
     pub rounds: usize,
     /// How long a turn is.
@@ -191,7 +192,7 @@ mod tests {
         Plan {
             models: Model::ALL.to_vec(),
             loads: loads.to_vec(),
-            payload: 128,
+            subject: Subject::Echo { payload: 128 },
             rounds: 3,
             window,
         }

@@ -2,6 +2,7 @@
 
 use super::cell::{Cell, Reason, Round};
 use super::plan::{Load, Plan, WAIT_TIMEOUT};
+use super::subject::Subject;
 use super::{LoadResults, Results, report};
 use crate::failure::Failure;
 use serde::Serialize;
@@ -35,7 +36,11 @@ struct Machine {
 #[derive(Debug, Serialize)]
 struct Settings<'a> {
     models: Vec<&'a str>,
-    payload: usize,
+    /// Null of a server of one's own, and the other way round.
+    payload: Option<usize>,
+    server: Option<&'a str>,
+    call: Option<&'a str>,
+    message_bytes: Option<usize>,
     rounds: usize,
     warmup_s: f64,
     duration_s: f64,
@@ -91,15 +96,26 @@ fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {
         ended_unix_s: since_1970.as_secs(),
         interrupted: results.interrupted,
         machine: machine(results),
-        settings: Settings {
-            models: plan.models.iter().map(|model| model.name()).collect(),
-            payload: plan.payload,
-            rounds: plan.rounds,
-            warmup_s: plan.window.warmup.as_secs_f64(),
-            duration_s: plan.window.duration.as_secs_f64(),
-            wait_timeout_s: WAIT_TIMEOUT.as_secs_f64(),
-        },
+        settings: settings(plan),
         loads: results.loads.iter().map(raw_load).collect(),
+    }
+}
+
+fn settings(plan: &Plan) -> Settings<'_> {
+    let (payload, own) = match &plan.subject {
+        Subject::Echo { payload } => (Some(*payload), None),
+        Subject::Own(own) => (None, Some(own)),
+    };
+    Settings {
+        models: plan.models.iter().map(|model| model.name()).collect(),
+        payload,
+        server: own.map(|own| own.command.as_str()),
+        call: own.map(|own| own.path.trim_start_matches('/')),
+        message_bytes: own.map(|own| own.message.len()),
+        rounds: plan.rounds,
+        warmup_s: plan.window.warmup.as_secs_f64(),
+        duration_s: plan.window.duration.as_secs_f64(),
+        wait_timeout_s: WAIT_TIMEOUT.as_secs_f64(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::cell::{Cell, Round};
 use super::conclusion::{Contender, conclude};
 use super::plan::{Load, Plan, WAIT_TIMEOUT};
+use super::subject::Subject;
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
@@ -24,9 +25,9 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
     let seconds = plan.estimate().as_secs_f64().ceil();
     writeln!(
         out,
-        "Comparing {} on loopback: {} B payload, {} rounds of {:?} in turns, {place}.",
+        "Comparing {} on loopback: {}, {} rounds of {:?} in turns, {place}.",
         models.join(", "),
-        plan.payload,
+        plan.subject,
         plan.rounds,
         plan.window.duration,
     )?;
@@ -48,7 +49,7 @@ pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> 
 }
 
 /// Prints how the tables are to be read.
-pub fn write_ending(results: &Results, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     writeln!(
         out,
@@ -58,6 +59,13 @@ pub fn write_ending(results: &Results, out: &mut dyn Write) -> io::Result<()> {
          first\nconnection to after the last, without the kernel's socket buffers. `waits`: not served \
          within {WAIT_TIMEOUT:?}."
     )?;
+    if let Subject::Own(_) = plan.subject {
+        writeln!(
+            out,
+            "Only `kettle serve` counts its system calls, so those of this server are not known: –. \
+             Its calls are\nthe answers that the load generator got."
+        )?;
+    }
     if results.interrupted {
         writeln!(out, "Interrupted: not everything was measured.")?;
     }
@@ -116,7 +124,7 @@ fn table(cells: &[Cell]) -> Table {
 
 fn figures(cell: &Cell) -> Vec<String> {
     let median = |figure: fn(&Round) -> f64| cell.median(|round| Some(figure(round)));
-    let show = |value: Option<f64>, text: fn(f64) -> String| value.map_or("-".to_owned(), text);
+    let show = |value: Option<f64>, text: fn(f64) -> String| value.map_or("–".to_owned(), text);
     let costs = cell.costs();
     let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
     let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -127,7 +135,7 @@ fn figures(cell: &Cell) -> Vec<String> {
         show(median(|round| round.latency.p99_us), latency),
         show(median(|round| round.cpu_us_per_call), number),
         format!("{}–{}", number(least), number(most)),
-        show(median(|round| round.system_calls_per_call), number),
+        show(cell.median(|round| round.system_calls_per_call), number),
         show(cell.median(|round| round.switches_per_call), number),
         show(cell.median(|round| round.memory_bytes_per_connection), kib),
     ]
@@ -179,7 +187,7 @@ mod tests {
             errors: BTreeMap::new(),
             cpu_us_per_call,
             cpu_source: "schedstat",
-            system_calls_per_call: 2.0,
+            system_calls_per_call: Some(2.0),
             switches_per_call: None,
             memory_bytes_per_connection: Some(2048.0),
         }
@@ -219,7 +227,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[1], "64 × 1 64 connections with 1 call in flight");
         assert_eq!(lines[3], "blocking waits (1 of 64 served)");
-        let epoll = "epoll 22,222 50.0 µs 1.50 ms 4.50 4.00–5.00 2.00 - 2.00 KiB";
+        let epoll = "epoll 22,222 50.0 µs 1.50 ms 4.50 4.00–5.00 2.00 – 2.00 KiB";
         assert_eq!(lines[5], epoll);
         let wanted = "→ epoll costs the least CPU, 4.50 µs per call: 50 % less than poll, 9.00 µs.";
         assert_eq!(

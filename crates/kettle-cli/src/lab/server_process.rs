@@ -1,5 +1,6 @@
 //! A `kettle serve` of the lab, as a process of its own.
 
+use super::subject::LabServer;
 use crate::affinity::{self, Cores};
 use crate::failure::Failure;
 use crate::server_counts::ServerCounts;
@@ -34,10 +35,8 @@ impl ServerProcess {
     ///
     /// It inherits the core of the calling thread, which goes on to the load generator's.
     pub fn start(model: Model, cores: Option<Cores>) -> Result<Self, Failure> {
-        if let Some(cores) = cores {
-            affinity::pin(cores.server)?;
-        }
-        let spawned = Command::new(OWN_PROGRAM)
+        let mut command = Command::new(OWN_PROGRAM);
+        command
             .arg0("kettle")
             .args([
                 "serve",
@@ -51,13 +50,8 @@ impl ServerProcess {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C is for the lab, which then ends its servers.
-            .process_group(0)
-            .spawn();
-        if let Some(cores) = cores {
-            affinity::pin(cores.generator)?;
-        }
-        let mut child =
-            spawned.map_err(|error| Failure::because("cannot start a server", &error))?;
+            .process_group(0);
+        let mut child = spawn_on(&mut command, cores)?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (stdin, stdout) = pipes.expect("both were asked to be pipes");
         let mut server = Self {
@@ -75,22 +69,6 @@ impl ServerProcess {
         })?;
         server.url = format!("kettle://{address}");
         Ok(server)
-    }
-
-    /// Where it can be reached.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What it counted so far.
-    pub fn counts(&mut self) -> Result<ServerCounts, Failure> {
-        self.stdin.write_all(b"\n")?;
-        Ok(serde_json::from_str(&self.read_line()?)?)
     }
 
     /// One line, which comes whole: the server writes it in one piece.
@@ -116,12 +94,39 @@ impl ServerProcess {
     }
 }
 
+impl LabServer for ServerProcess {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn counts(&mut self) -> Result<Option<ServerCounts>, Failure> {
+        self.stdin.write_all(b"\n")?;
+        Ok(serde_json::from_str(&self.read_line()?)?)
+    }
+}
+
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Both fail only for a process that has ended and was waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts a process on the server's core. The calling thread goes on to the load generator's.
+pub fn spawn_on(command: &mut Command, cores: Option<Cores>) -> Result<Child, Failure> {
+    if let Some(cores) = cores {
+        affinity::pin(cores.server)?;
+    }
+    let spawned = command.spawn();
+    if let Some(cores) = cores {
+        affinity::pin(cores.generator)?;
+    }
+    spawned.map_err(|error| Failure::because("cannot start a server", &error))
 }
 
 /// The address in `listening on ADDRESS model=… loops=…`.

@@ -1,6 +1,6 @@
 //! The closed loop: a call follows the answer of the one before.
 
-use super::echo_call::EchoCall;
+use super::call::Call;
 use super::record::Recorder;
 use kettle::{Channel, LocalLoop};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub fn start(
     local: &mut LocalLoop,
     channels: &[Channel],
     in_flight: usize,
-    call: &EchoCall,
+    call: &Call,
     recorder: &Arc<Recorder>,
 ) {
     for channel in channels {
@@ -26,7 +26,7 @@ pub fn start(
     }
 }
 
-async fn caller(channel: Channel, call: EchoCall, recorder: Arc<Recorder>) {
+async fn caller(channel: Channel, call: Call, recorder: Arc<Recorder>) {
     let mut failures = 0;
     let mut begun = Instant::now();
     while !recorder.stopping() && failures < FAILURES_IN_A_ROW_MAX {

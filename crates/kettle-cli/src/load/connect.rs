@@ -13,6 +13,10 @@ const AT_ONCE: usize = 512;
 /// How long the loop may take beyond the connections' own time-out to say that it passed.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// What stands in the error of a connection that the server refused for a limit of its own: it says
+/// goodbye with this code.
+const REFUSED: &str = "goodbye: RESOURCE_EXHAUSTED";
+
 /// Connections to a server.
 #[derive(Debug, Default)]
 pub struct Connected {
@@ -29,6 +33,8 @@ pub struct Unserved {
     pub count: usize,
     /// How many of them because they waited too long.
     pub timed_out: usize,
+    /// How many of them because the server said that it takes no more.
+    pub refused: usize,
     /// Why the first was not.
     pub first: Option<String>,
 }
@@ -89,7 +95,9 @@ impl Unserved {
     fn add(&mut self, error: &Error) {
         self.count += 1;
         self.timed_out += usize::from(error.is_timeout());
-        self.first.get_or_insert_with(|| with_causes(error));
+        let why = with_causes(error);
+        self.refused += usize::from(why.contains(REFUSED));
+        self.first.get_or_insert(why);
     }
 
     fn add_silent(&mut self, silent: usize) {

@@ -1,6 +1,6 @@
 //! The open loop: calls follow a schedule, whatever the answers do.
 
-use super::echo_call::EchoCall;
+use super::call::Call;
 use super::record::Recorder;
 use crate::failure::Failure;
 use kettle::{Channel, LocalLoop};
@@ -77,7 +77,7 @@ struct Due {
 pub fn run(
     local: &mut LocalLoop,
     channels: &[Channel],
-    call: &EchoCall,
+    call: &Call,
     schedule: &mut Schedule,
     recorder: &Arc<Recorder>,
     until: Instant,
@@ -112,7 +112,7 @@ pub fn run(
 }
 
 /// Its latency counts from the scheduled moment: what it waited to be sent is part of it.
-async fn caller(channel: Channel, call: EchoCall, recorder: Arc<Recorder>, due: Due) {
+async fn caller(channel: Channel, call: Call, recorder: Arc<Recorder>, due: Due) {
     match call.make(&channel).await {
         Ok(()) if due.measured => {
             let now = Instant::now();
@@ -177,7 +177,7 @@ mod tests {
         let begun = Instant::now() - late;
         let mut schedule = Schedule::new(100.0, 1000, begun);
         generator.local.spawn(std::future::pending());
-        let (channels, call) = (&connected.channels, EchoCall::new(8, 0));
+        let (channels, call) = (&connected.channels, Call::echo(8, 0));
         while schedule.due < 11 {
             let until = Instant::now() + Duration::from_millis(1);
             let local = &mut generator.local;

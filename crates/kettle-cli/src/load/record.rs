@@ -1,7 +1,7 @@
 //! What is written down of calls.
 
 use super::DRAIN_TIMEOUT;
-use super::echo_call::CallFailure;
+use super::call::CallFailure;
 use crate::latency::Latencies;
 use serde::Serialize;
 use std::collections::BTreeMap;

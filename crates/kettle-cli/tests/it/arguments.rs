@@ -2,17 +2,19 @@
 
 use crate::process::{kettle, run};
 
+const COMMANDS: [&str; 6] = ["serve", "call", "bench", "lab", "models", "completions"];
+
 #[test]
 fn without_arguments_it_shows_help() {
     let run = run("");
-    for command in ["serve", "bench", "lab", "models", "Examples:"] {
+    for command in COMMANDS.into_iter().chain(["Examples:"]) {
         assert!(run.stderr.contains(command), "{run:?}");
     }
 }
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in ["serve", "bench", "lab", "models"] {
+    for command in COMMANDS {
         let run = run(&format!("{command} --help"));
         assert_eq!(run.code, Some(0));
         assert!(run.stdout.contains("Examples:\n  kettle "), "{run:?}");
@@ -33,7 +35,7 @@ fn help_says_how_it_ends_and_how_durations_are_written() {
                 .contains("Exit codes: 0 fine")
         );
     }
-    for command in ["bench", "serve", "lab"] {
+    for command in ["bench", "serve", "lab", "call"] {
         let run = run(&format!("{command} --help"));
         assert!(run.stdout.contains("Durations are numbers"), "{run:?}");
     }
@@ -46,6 +48,14 @@ fn wrong_arguments_exit_with_2() {
         "bench kettle://h:1 -c 0",
         "serve --model uring",
         "lab --rounds x",
+        "lab --server x",
+        "lab --call x",
+        "lab --data {}",
+        "lab --server x --call y --payload 5",
+        "call kettle://h:1",
+        "call kettle://h:1 a/b --deadline 0",
+        "call kettle://h:1 a/b -I x",
+        "completions nush",
     ] {
         let run = run(arguments);
         assert_eq!(
@@ -67,7 +77,13 @@ fn an_unknown_model_is_answered_with_the_names() {
 
 #[test]
 fn output_that_nobody_reads_is_no_failure() {
-    for arguments in ["models", "models --json", "models -v", "--help"] {
+    for arguments in [
+        "models",
+        "models --json",
+        "models -v",
+        "completions zsh",
+        "--help",
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = kettle(arguments).stdout(writer).output().unwrap();

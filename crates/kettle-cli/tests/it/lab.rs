@@ -1,6 +1,7 @@
 //! `kettle lab`.
 
-use crate::process::{Running, run, until};
+use crate::process::{PROGRAM, Run, Running, run, run_with, until};
+use kettle::Model;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -40,12 +41,193 @@ fn it_fills_every_cell_of_every_load() {
         assert_eq!(rows.len(), 4, "{}", lab.stdout);
         assert!(
             rows.iter()
-                .all(|row| row.len() == WORDS && !row.contains(&"-")),
+                .all(|row| row.len() == WORDS && !row.contains(&"–")),
             "{rows:?}"
         );
     }
     assert_eq!(lab.stdout.matches("\n→ ").count(), 4, "{}", lab.stdout);
     check_raw(&serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap());
+}
+
+#[test]
+fn a_server_of_ones_own_is_measured_on_every_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    let command = format!("{PROGRAM} serve");
+    let mut arguments = vec!["lab", "--server", &command, "--call", "echo.v1.Echo/Unary"];
+    arguments.extend(["-d", r#"{"payload":"aGVsbG8="}"#, "--connections", "2"]);
+    arguments.extend("--rounds 2 --duration 30ms --warmup 5ms --json".split(' '));
+    arguments.push(file.to_str().unwrap());
+    let lab = run_with(arguments);
+    assert_eq!(
+        (lab.code, lab.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        lab.stdout
+    );
+    let heading = format!(": echo.v1.Echo/Unary with 7 B to `{command}`, 2 rounds of 30ms");
+    assert!(lab.stdout.contains(&heading), "{}", lab.stdout);
+    assert!(
+        lab.stdout.contains("Only `kettle serve` counts"),
+        "{}",
+        lab.stdout
+    );
+    for model in Model::ALL {
+        let rows = rows(&lab.stdout, model.name());
+        let figures = rows.last().unwrap();
+        let unknown = figures.iter().filter(|&&cell| cell == "–").count();
+        // Only the system calls are not known.
+        assert_eq!(unknown, 1, "{figures:?}");
+    }
+    assert_eq!(
+        rows(&lab.stdout, "blocking")[0].join(" "),
+        "blocking waits (1 of 2 served)"
+    );
+    let raw: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let settings = &raw["settings"];
+    assert_eq!(
+        [
+            &settings["server"],
+            &settings["call"],
+            &settings["message_bytes"],
+            &settings["payload"]
+        ],
+        [
+            &command.into(),
+            &"echo.v1.Echo/Unary".into(),
+            &7.into(),
+            &Value::Null
+        ]
+    );
+    let round = &raw["loads"][0]["rows"][3]["rounds"][1];
+    assert_eq!(round["system_calls_per_call"], Value::Null, "{round}");
+    assert!(0.0 < round["cpu_us_per_call"].as_f64().unwrap(), "{round}");
+}
+
+/// What becomes of a lab with this server.
+fn lab_of(command: &str, more: &str) -> Run {
+    let call = ["lab", "--server", command, "--call", "echo.v1.Echo/Unary"];
+    run_with(call.into_iter().chain(more.split_whitespace()))
+}
+
+#[test]
+fn a_server_that_refuses_connections_tells_at_which() {
+    let more = format!("--models select --idle 1050 {SHORT} --rounds 1");
+    let lab = lab_of(&format!("{PROGRAM} serve"), &more);
+    assert_eq!(lab.code, Some(0), "{lab:?}");
+    let row = rows(&lab.stdout, "select").remove(0).join(" ");
+    let limit = row
+        .strip_prefix("select refused at ")
+        .unwrap_or_else(|| panic!("{row}"));
+    assert!(
+        (900..1024).contains(&limit.parse::<u32>().unwrap()),
+        "{row}"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_start_is_told_before_anything_is_measured() {
+    let port = "nobody listens on 127.0.0.1:";
+    for (command, why) in [
+        (
+            "/nonexistent/server",
+            vec![
+                "it ended with exit code 127; ",
+                "/nonexistent/server: not found",
+            ],
+        ),
+        (
+            "sh -c 'echo out; echo no licence >&2; exit 3'",
+            vec!["it ended with exit code 3; the end of what it printed:\n  out\n  no licence\n"],
+        ),
+        (
+            "sh -c 'kill -s KILL $$'",
+            vec!["signal 9 ended it; it printed nothing"],
+        ),
+        (
+            "sleep 3600",
+            vec![
+                port,
+                "after 200ms: the server must take its address from KETTLE_LISTEN",
+            ],
+        ),
+    ] {
+        let lab = lab_of(command, "--models scan,epoll --start-timeout 200ms");
+        assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""), "{lab:?}");
+        let begin = format!("kettle: the server `{command}` did not start on model scan: ");
+        assert!(lab.stderr.starts_with(&begin), "{lab:?}");
+        for why in why {
+            assert!(lab.stderr.contains(why), "{why}: {lab:?}");
+        }
+    }
+}
+
+#[test]
+fn a_command_that_only_starts_the_server_is_not_measured_in_its_place() {
+    let lab = lab_of(&format!("sh -c '{PROGRAM} serve & wait'"), "--models epoll");
+    assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""), "{lab:?}");
+    for why in [
+        " does not listen on 127.0.0.1:",
+        " itself: the command must be the server's own program",
+        "the end of what it printed:\n  listening on 127.0.0.1:",
+    ] {
+        assert!(lab.stderr.contains(why), "{why}: {lab:?}");
+    }
+}
+
+#[test]
+fn a_call_that_fails_is_told_before_anything_is_measured() {
+    let command = format!("{PROGRAM} serve");
+    let data = r#"{"want":99999999}"#;
+    let call = ["--call", "echo.v1.Echo/Unary", "-d", data];
+    let lab = run_with(["lab", "--server", &command].into_iter().chain(call));
+    assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""), "{lab:?}");
+    let wanted = format!(
+        "kettle: the first call of /echo.v1.Echo/Unary to `{command}`, on model blocking, failed: \
+         RESOURCE_EXHAUSTED: want is 99999999 bytes"
+    );
+    assert!(lab.stderr.starts_with(&wanted), "{lab:?}");
+}
+
+#[test]
+fn what_describes_the_call_wrongly_is_told() {
+    for (arguments, why) in [
+        (
+            "--server x --call y",
+            "\"y\" is no method: write SERVICE/METHOD",
+        ),
+        (
+            "--server x --call echo.v1.Echo/Unary -d {\"wan\":1}",
+            "unrecognized field name 'wan'",
+        ),
+        (
+            "--server x --call echo.v1.Echo/Unary -d {}{}",
+            "takes one message, and more were given",
+        ),
+        ("--proto x.proto", "give --server too"),
+    ] {
+        let lab = run(&format!("lab {arguments}"));
+        assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""), "{lab:?}");
+        assert!(lab.stderr.contains(why), "{why}: {lab:?}");
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_ends_with_the_lab_whatever_happens() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let command = format!("{PROGRAM} serve");
+        let arguments = ["lab", "--server", &command, "--call", "echo.v1.Echo/Unary"];
+        let more = "--models scan --connections 1 --duration 3600".split(' ');
+        let mut lab = Running::start_with(arguments.into_iter().chain(more));
+        assert!(lab.line().starts_with("Comparing scan"));
+        let server = until(|| {
+            let mut servers = children(lab.id()).into_iter();
+            servers.find(|&id| command_line(id).contains(" serve "))
+        });
+        lab.signal(signal);
+        lab.finish();
+        until(|| (!is_alive(server)).then_some(()));
+    }
 }
 
 fn check_raw(raw: &Value) {
@@ -153,6 +335,12 @@ fn children(parent: u32) -> Vec<u32> {
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(|&id| stat_field(id, 1) == Some(parent.to_string()))
         .collect()
+}
+
+/// What a process was started with; empty when it is not there.
+fn command_line(id: u32) -> String {
+    let bytes = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
 /// Whether a process runs; one that nobody has waited for yet does not.

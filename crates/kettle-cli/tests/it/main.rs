@@ -2,6 +2,8 @@
 
 mod arguments;
 mod bench;
+mod call;
+mod completions;
 mod lab;
 mod models;
 mod process;

@@ -6,23 +6,57 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// The command's file.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kettle");
+
 /// The command with these arguments, separated by spaces.
 pub fn kettle(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
+    kettle_with(arguments.split_whitespace())
+}
+
+/// The command with arguments that may have spaces.
+pub fn kettle_with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(PROGRAM);
     command
-        .args(arguments.split_whitespace())
+        .args(arguments)
         .env_remove("RUST_LOG")
+        .env_remove("KETTLE_MODEL")
+        .env_remove("KETTLE_LOOPS")
+        .env_remove("KETTLE_LISTEN")
         .stdin(Stdio::null());
     command
 }
 
 /// Runs the command to its end.
 pub fn run(arguments: &str) -> Run {
+    end(kettle(arguments).output().unwrap())
+}
+
+/// As [`run`], with arguments that may have spaces.
+pub fn run_with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
+    end(kettle_with(arguments).output().unwrap())
+}
+
+/// As [`run_with`], with something on stdin.
+pub fn run_on<'a>(stdin: &str, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+    let mut command = kettle_with(arguments);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(stdin.as_bytes()).unwrap();
+    drop(pipe);
+    end(child.wait_with_output().unwrap())
+}
+
+fn end(output: Output) -> Run {
     let Output {
         status,
         stdout,
         stderr,
-    } = kettle(arguments).output().unwrap();
+    } = output;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Run {
         code: status.code(),
@@ -69,7 +103,16 @@ pub struct Running {
 impl Running {
     /// Starts the command.
     pub fn start(arguments: &str) -> Self {
-        let mut command = kettle(arguments);
+        Self::start_with(arguments.split_whitespace())
+    }
+
+    /// Starts the command with arguments that may have spaces.
+    pub fn start_with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::of(&mut kettle_with(arguments))
+    }
+
+    /// Starts this command.
+    pub fn of(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

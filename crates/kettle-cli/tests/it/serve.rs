@@ -1,6 +1,6 @@
 //! `kettle serve`.
 
-use crate::process::{Running, run, until};
+use crate::process::{Running, kettle, run, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -107,4 +107,23 @@ fn connections_beyond_its_limit_are_refused() {
     assert_eq!(bench.json()["unserved"], 3, "{bench:?}");
     let counts = server.counts();
     assert_eq!(counts["connections_refused"], 3, "{counts}");
+}
+
+#[test]
+fn the_environment_sets_it_where_no_argument_does() {
+    let environment = [
+        ("KETTLE_LISTEN", "127.0.0.2:0"),
+        ("KETTLE_MODEL", "poll"),
+        ("KETTLE_LOOPS", "2"),
+    ];
+    for (arguments, wanted) in [
+        ("serve", " model=poll loops=2\n"),
+        ("serve --model scan", " model=scan loops=2\n"),
+    ] {
+        let mut command = kettle(arguments);
+        let mut server = Running::of(command.envs(environment));
+        let line = server.line();
+        assert!(line.starts_with("listening on 127.0.0.2:"), "{line}");
+        assert!(line.ends_with(wanted), "{line}");
+    }
 }

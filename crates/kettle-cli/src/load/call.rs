@@ -1,4 +1,4 @@
-//! One call of the echo service, as cheap as it can be made.
+//! One unary call that is made again and again, as cheap as it can be made.
 
 use crate::echo::v1::{EchoReply, EchoRequest};
 use crate::echo::{PAYLOAD_BYTES_MAX, UNARY};
@@ -7,12 +7,13 @@ use kettle::{Channel, Outbound, Request};
 use prost::Message;
 use std::sync::Arc;
 
-/// A request that is encoded once and sent again and again, and the length of the reply to it.
+/// A request that is encoded once and sent again and again.
 #[derive(Clone, Debug)]
-pub struct EchoCall {
+pub struct Call {
     path: Arc<str>,
     request: Bytes,
-    reply_bytes: usize,
+    /// The length of the reply to it, where that is known.
+    reply_bytes: Option<usize>,
 }
 
 /// Why a call failed.
@@ -24,9 +25,18 @@ pub struct CallFailure {
     pub text: String,
 }
 
-impl EchoCall {
-    /// A request with so many bytes of payload, which wants so many back; 0: as many.
-    pub fn new(payload_bytes: usize, want: usize) -> Self {
+impl Call {
+    /// A call of any unary method. Its replies are not looked at.
+    pub fn new(path: Arc<str>, request: Bytes) -> Self {
+        Self {
+            path,
+            request,
+            reply_bytes: None,
+        }
+    }
+
+    /// A call of the echo service with so many bytes of payload, which wants so many back; 0: as many.
+    pub fn echo(payload_bytes: usize, want: usize) -> Self {
         let payload = Bytes::from(vec![b'k'; payload_bytes]);
         let request = EchoRequest {
             payload,
@@ -42,7 +52,7 @@ impl EchoCall {
         Self {
             path: Arc::from(UNARY),
             request,
-            reply_bytes,
+            reply_bytes: Some(reply_bytes),
         }
     }
 
@@ -51,12 +61,12 @@ impl EchoCall {
         self.request.len() <= PAYLOAD_BYTES_MAX + 5
     }
 
-    /// Bytes of the two messages, without what the protocol adds.
+    /// Bytes of the two messages as far as they are known, without what the protocol adds.
     pub fn message_bytes(&self) -> u64 {
-        (self.request.len() + self.reply_bytes) as u64
+        (self.request.len() + self.reply_bytes.unwrap_or(0)) as u64
     }
 
-    /// Makes the call, and checks the length of the reply.
+    /// Makes the call, and checks the length of the reply where it is known.
     pub async fn make(&self, channel: &Channel) -> Result<(), CallFailure> {
         let request = Request::new(Outbound::from_bytes(self.request.clone()));
         let reply = channel.call(Arc::clone(&self.path), request).await;
@@ -68,12 +78,12 @@ impl EchoCall {
     }
 
     fn check(&self, bytes: usize) -> Result<(), CallFailure> {
-        match bytes == self.reply_bytes {
-            true => Ok(()),
-            false => Err(CallFailure {
+        match self.reply_bytes {
+            Some(wanted) if wanted != bytes => Err(CallFailure {
                 kind: "WRONG_REPLY".to_owned(),
-                text: format!("a reply of {bytes} bytes instead of {}", self.reply_bytes),
+                text: format!("a reply of {bytes} bytes instead of {wanted}"),
             }),
+            _ => Ok(()),
         }
     }
 }
@@ -85,15 +95,15 @@ mod tests {
     #[test]
     fn the_reply_is_as_long_as_the_payload_or_as_wanted() {
         // A tag, a length of two bytes from 128 on, and the payload.
-        assert_eq!(EchoCall::new(127, 0).check(129), Ok(()));
-        assert_eq!(EchoCall::new(128, 0).check(131), Ok(()));
-        assert_eq!(EchoCall::new(5, 300).check(303), Ok(()));
-        assert_eq!(EchoCall::new(0, 0).check(0), Ok(()));
+        assert_eq!(Call::echo(127, 0).check(129), Ok(()));
+        assert_eq!(Call::echo(128, 0).check(131), Ok(()));
+        assert_eq!(Call::echo(5, 300).check(303), Ok(()));
+        assert_eq!(Call::echo(0, 0).check(0), Ok(()));
     }
 
     #[test]
     fn another_length_is_a_failure() {
-        let failure = EchoCall::new(128, 0).check(130).unwrap_err();
+        let failure = Call::echo(128, 0).check(130).unwrap_err();
         assert_eq!(failure.kind, "WRONG_REPLY");
         assert!(
             failure.text.contains("130 bytes instead of 131"),
@@ -104,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_longest_payload_leaves_no_room_for_a_wish() {
-        assert!(EchoCall::new(PAYLOAD_BYTES_MAX, 0).fits());
-        assert!(!EchoCall::new(PAYLOAD_BYTES_MAX, 1).fits());
+        assert!(Call::echo(PAYLOAD_BYTES_MAX, 0).fits());
+        assert!(!Call::echo(PAYLOAD_BYTES_MAX, 1).fits());
     }
 }

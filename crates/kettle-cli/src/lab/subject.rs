@@ -1,0 +1,124 @@
+//! Whom the lab measures: `kettle serve` with its echo service, or a server of one's own.
+
+use super::command_process::CommandProcess;
+use super::server_process::ServerProcess;
+use crate::affinity::Cores;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::load::Call;
+use crate::server_counts::ServerCounts;
+use bytes::Bytes;
+use kettle::{Channel, LocalLoop, Model};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the first call to a server of one's own may take, and connecting for it.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whom the lab measures.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// The echo service.
+    Echo {
+        /// Bytes of each payload, there and back.
+        payload: usize,
+    },
+    /// Another server.
+    Own(OwnServer),
+}
+
+/// A server that the lab knows nothing of but how to start and how to call it.
+#[derive(Clone, Debug)]
+pub struct OwnServer {
+    /// One program with its arguments, as a shell reads it.
+    pub command: String,
+    /// The path of a unary method.
+    pub path: Arc<str>,
+    /// The request, encoded.
+    pub message: Bytes,
+    /// How long it may take until it listens.
+    pub start_timeout: Duration,
+}
+
+/// A server process of the lab. Dropping it ends the process.
+pub trait LabServer: fmt::Debug {
+    /// Where it can be reached.
+    fn url(&self) -> &str;
+
+    /// The process.
+    fn id(&self) -> u32;
+
+    /// What it counted so far; `None` of a server that does not tell.
+    fn counts(&mut self) -> Result<Option<ServerCounts>, Failure>;
+}
+
+impl Subject {
+    /// Starts a server on this model and waits until it listens. It runs on its core, and the calling
+    /// thread goes on to the load generator's.
+    pub fn start(
+        &self,
+        model: Model,
+        cores: Option<Cores>,
+        interrupt: &Interrupt,
+    ) -> Result<Box<dyn LabServer>, Failure> {
+        Ok(match self {
+            Subject::Echo { .. } => Box::new(ServerProcess::start(model, cores)?),
+            Subject::Own(own) => Box::new(CommandProcess::start(own, model, cores, interrupt)?),
+        })
+    }
+
+    /// The call that is made again and again.
+    pub fn call(&self) -> Call {
+        match self {
+            Subject::Echo { payload } => Call::echo(*payload, 0),
+            Subject::Own(own) => Call::new(Arc::clone(&own.path), own.message.clone()),
+        }
+    }
+
+    /// Tries out a server of one's own: what is wrong with the command or the call is wrong on every
+    /// model, and better told at once than in every row of every table.
+    pub fn rehearse(
+        &self,
+        model: Model,
+        cores: Option<Cores>,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        let Subject::Own(own) = self else {
+            return Ok(());
+        };
+        let server = self.start(model, cores, interrupt)?;
+        let builder = Channel::builder(server.url())
+            .connect_timeout(FIRST_CALL_TIMEOUT)
+            .timeout(FIRST_CALL_TIMEOUT);
+        let call = self.call();
+        let mut local = LocalLoop::new(Model::Epoll)?;
+        let channel = local.block_on(builder.connect())??;
+        let outcome = local.block_on(async move { call.make(&channel).await })?;
+        outcome.map_err(|failure| {
+            let (path, command) = (&own.path, &own.command);
+            let (kind, text) = (failure.kind, failure.text);
+            Failure::Text(format!(
+                "the first call of {path} to `{command}`, on model {model}, failed: {kind}: {text}"
+            ))
+        })
+    }
+}
+
+/// For the heading of the results.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Echo { payload } => write!(f, "{payload} B payload"),
+            Subject::Own(OwnServer {
+                command,
+                path,
+                message,
+                ..
+            }) => {
+                let method = path.trim_start_matches('/');
+                write!(f, "{method} with {} B to `{command}`", message.len())
+            }
+        }
+    }
+}
