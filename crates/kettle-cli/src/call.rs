@@ -64,15 +64,17 @@ impl Call {
         self.trace.request(&self.method.path(), &self.metadata);
         let path = self.method.path();
         let reply = local.block_on(async move { channel.call(path, request).await })?;
-        let reply = reply.map_err(|status| self.failed(status))?;
+        let took = self.trace.elapsed();
+        let reply = reply.map_err(|status| self.failed(status, took))?;
         self.trace.headers(reply.metadata());
         let trailers = reply.trailers().clone();
         let encoded = reply.into_inner().into_bytes();
         self.trace.received(encoded.len());
-        self.trace.ended(&Status::ok(""), &trailers);
         let json = schema::to_json(&self.method.output(), encoded)?;
         writeln!(out, "{json}")?;
-        Ok(out.flush()?)
+        out.flush()?;
+        self.trace.ended(&Status::ok(""), &trailers, took);
+        Ok(())
     }
 
     fn connect(&self, local: &mut LocalLoop) -> Result<Channel, Failure> {
@@ -103,8 +105,8 @@ impl Call {
         request
     }
 
-    fn failed(&self, status: Status) -> Failure {
-        self.trace.ended(&status, status.metadata());
+    fn failed(&self, status: Status, took: Duration) -> Failure {
+        self.trace.ended(&status, status.metadata(), took);
         Failure::Status(Box::new(status))
     }
 }

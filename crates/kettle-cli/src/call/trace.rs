@@ -61,9 +61,14 @@ impl Trace {
         self.entries('<', headers);
     }
 
-    /// The call is over.
-    pub fn ended(&self, status: &Status, trailers: &Metadata) {
-        let took = shown(self.begun.elapsed());
+    /// How long the call has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// The call is over, and took so long.
+    pub fn ended(&self, status: &Status, trailers: &Metadata, took: Duration) {
+        let took = shown(took);
         for line in lines(trailers) {
             self.say(&format!("< {line} (trailer)"));
         }

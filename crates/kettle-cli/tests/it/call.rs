@@ -185,15 +185,16 @@ fn what_comes_with_a_failure_is_told_too() {
 #[test]
 fn a_deadline_ends_the_call_and_the_server_knows_it() {
     let (_server, url) = trial();
-    let never = run_trial(&url, r#"{"behaviour":"NEVER"}"#, &["--deadline", "50ms"]);
+    let slow = r#"{"behaviour":"THREAD","number":20000}"#;
+    let slow = run_trial(&url, slow, &["--deadline", "50ms"]);
     assert_eq!(
-        (never.code, never.stdout.as_str()),
+        (slow.code, slow.stdout.as_str()),
         (Some(68), ""),
-        "{never:?}"
+        "{slow:?}"
     );
     assert!(
-        never.stderr.starts_with("kettle: DEADLINE_EXCEEDED: "),
-        "{never:?}"
+        slow.stderr.starts_with("kettle: DEADLINE_EXCEEDED: "),
+        "{slow:?}"
     );
     let left = run_trial(&url, r#"{"behaviour":"DEADLINE"}"#, &["--deadline", "60"]).json();
     let left: u64 = left["number"].as_str().unwrap().parse().unwrap();
