@@ -134,14 +134,10 @@ impl CommandProcess {
     }
 
     fn explain(&self, own: &OwnServer, model: Model, why: &str) -> Failure {
-        let tail = self.tail.text();
-        let said = match tail.is_empty() {
-            true => "it printed nothing".to_owned(),
-            false => format!("the end of what it printed:\n{tail}"),
-        };
         Failure::Text(format!(
-            "the server `{}` did not start on model {model}: {why}; {said}",
-            own.command
+            "the server `{}` did not start on model {model}: {why}{}",
+            own.command,
+            self.last_words()
         ))
     }
 }
@@ -157,6 +153,14 @@ impl LabServer for CommandProcess {
 
     fn counts(&mut self) -> Result<Option<ServerCounts>, Failure> {
         Ok(None)
+    }
+
+    fn last_words(&self) -> String {
+        let tail = self.tail.text();
+        match tail.is_empty() {
+            true => "; it printed nothing".to_owned(),
+            false => format!("; the end of what it printed:\n{tail}"),
+        }
     }
 }
 

@@ -51,6 +51,11 @@ pub trait LabServer: fmt::Debug {
 
     /// What it counted so far; `None` of a server that does not tell.
     fn counts(&mut self) -> Result<Option<ServerCounts>, Failure>;
+
+    /// The end of what it printed, for the end of an error text; empty where the user sees it anyway.
+    fn last_words(&self) -> String {
+        String::new()
+    }
 }
 
 impl Subject {
@@ -99,7 +104,8 @@ impl Subject {
             let (path, command) = (&own.path, &own.command);
             let (kind, text) = (failure.kind, failure.text);
             Failure::Text(format!(
-                "the first call of {path} to `{command}`, on model {model}, failed: {kind}: {text}"
+                "the first call of {path} to `{command}`, on model {model}, failed: {kind}: {text}{}",
+                server.last_words()
             ))
         })
     }

@@ -163,6 +163,19 @@ fn a_server_that_does_not_start_is_told_before_anything_is_measured() {
 }
 
 #[test]
+fn ctrl_c_ends_the_wait_for_a_server() {
+    let call = ["--call", "echo.v1.Echo/Unary", "--start-timeout", "3600"];
+    let lab = ["lab", "--server", "sleep 3600"].into_iter().chain(call);
+    let lab = Running::start_with(lab);
+    let is_sleep = |&id: &u32| command_line(id).starts_with("sleep ");
+    until(|| children(lab.id()).into_iter().find(is_sleep));
+    lab.signal(Signal::INT);
+    let (status, rest) = lab.finish();
+    assert_eq!(status.code(), Some(130), "{rest}");
+    assert!(rest.contains("Interrupted: not everything"), "{rest}");
+}
+
+#[test]
 fn a_command_that_only_starts_the_server_is_not_measured_in_its_place() {
     let lab = lab_of(&format!("sh -c '{PROGRAM} serve & wait'"), "--models epoll");
     assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""), "{lab:?}");
@@ -186,6 +199,8 @@ fn a_call_that_fails_is_told_before_anything_is_measured() {
         "kettle: the first call of /echo.v1.Echo/Unary to `{command}`, on model blocking, failed: \
          RESOURCE_EXHAUSTED: want is 99999999 bytes"
     );
+    let said = "; the end of what it printed:\n  listening on 127.0.0.1:";
+    assert!(lab.stderr.contains(said), "{lab:?}");
     assert!(lab.stderr.starts_with(&wanted), "{lab:?}");
 }
 
