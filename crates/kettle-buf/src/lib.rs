@@ -24,6 +24,7 @@ mod payload;
 mod pool;
 mod region;
 mod segment;
+mod spare;
 
 pub use chain::Chain;
 pub use encode::Encode;

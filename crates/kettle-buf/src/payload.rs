@@ -1,6 +1,7 @@
 //! What is sent: pieces of memory and file regions, small pieces packed together.
 
 use crate::encode::Attempt;
+use crate::spare::{self, SPARE_BYTES};
 use crate::{Chain, Encode, FileRegion, Segment};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
@@ -14,11 +15,15 @@ use std::io::IoSlice;
 /// costs 40 ns.
 pub const LINK_BYTES_MIN: usize = 16 * 1024;
 
-/// Sizes that the open tail of small pieces grows to, so that a batch of replies moves it twice at most.
-const TAIL_STEPS_BYTES: [usize; 3] = [1024, 8 * 1024, TAIL_BYTES_MAX];
+/// The open tail starts with this many bytes: the usual reply to a client that waits for it. One that
+/// outgrows them moves to the buffer that the thread uses again and again.
+const TAIL_BYTES_MIN: usize = 1024;
 
 /// A tail that would grow beyond this is closed and linked instead.
-const TAIL_BYTES_MAX: usize = 64 * 1024;
+const TAIL_BYTES_MAX: usize = SPARE_BYTES;
+
+/// What is left of a payload is moved out of a large buffer when it is this short, in bytes.
+const REST_BYTES_MAX: usize = 8 * 1024;
 
 /// One piece of a [`Payload`].
 #[derive(Clone, Debug)]
@@ -212,6 +217,15 @@ impl Payload {
         self.tail.advance(n as usize);
     }
 
+    /// Ends a send: keeps the memory of what was sent whole for the thread's next payload, and moves a
+    /// short rest into as much memory as it needs.
+    pub fn recycle(&mut self) {
+        if self.pieces.is_none() && self.tail.len() <= REST_BYTES_MAX {
+            let rest = BytesMut::from(&self.tail[..]);
+            spare::put(std::mem::replace(&mut self.tail, rest));
+        }
+    }
+
     /// The bytes in memory before the first file region, as I/O vectors. Returns how many were
     /// filled: at most `out.len()`, and 0 when a file region comes first or nothing is left.
     pub fn io_slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
@@ -327,11 +341,15 @@ impl Payload {
             self.close_tail();
         }
         let wanted = self.tail.len() + n;
-        let step = TAIL_STEPS_BYTES
-            .into_iter()
-            .find(|step| wanted <= *step)
-            .unwrap_or(wanted);
-        self.tail.reserve(step - self.tail.len());
+        if wanted <= TAIL_BYTES_MIN {
+            self.tail.reserve(TAIL_BYTES_MIN - self.tail.len());
+        } else if TAIL_BYTES_MAX < wanted || SPARE_BYTES <= self.tail.capacity() {
+            self.tail.reserve(n);
+        } else {
+            let mut larger = spare::take();
+            larger.extend_from_slice(&self.tail);
+            spare::put(std::mem::replace(&mut self.tail, larger));
+        }
     }
 }
 

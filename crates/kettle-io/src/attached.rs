@@ -96,6 +96,7 @@ impl<F: AsFd> Attached<F> {
                     self.sending = Some(payload);
                     return None;
                 }
+                payload.recycle();
                 Outcome::Sent {
                     bytes: progress.bytes,
                     rest: payload,

@@ -256,7 +256,7 @@ fn a_batch_of_small_replies_leaves_in_few_buffers() {
     }
     let pieces = payload.into_pieces().count();
     assert!(
-        (1_500_000 / (64 * 1024)..=24).contains(&pieces),
+        (1_500_000 / (128 * 1024)..=24).contains(&pieces),
         "{pieces} pieces"
     );
 }
