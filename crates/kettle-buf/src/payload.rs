@@ -15,8 +15,8 @@ use std::io::IoSlice;
 /// costs 40 ns.
 pub const LINK_BYTES_MIN: usize = 16 * 1024;
 
-/// The open tail starts with this many bytes: the usual reply to a client that waits for it. One that
-/// outgrows them moves to the buffer that the thread uses again and again.
+/// An open tail that cannot have the buffer that the thread uses again and again starts with this many
+/// bytes: the usual reply to a client that waits for it.
 const TAIL_BYTES_MIN: usize = 1024;
 
 /// A tail that would grow beyond this is closed and linked instead.
@@ -341,15 +341,20 @@ impl Payload {
             self.close_tail();
         }
         let wanted = self.tail.len() + n;
-        if wanted <= TAIL_BYTES_MIN {
-            self.tail.reserve(TAIL_BYTES_MIN - self.tail.len());
-        } else if TAIL_BYTES_MAX < wanted || SPARE_BYTES <= self.tail.capacity() {
+        if TAIL_BYTES_MAX < wanted || SPARE_BYTES <= self.tail.capacity() {
             self.tail.reserve(n);
+        } else if let Some(spare) = spare::take() {
+            self.move_tail(spare);
+        } else if wanted <= TAIL_BYTES_MIN {
+            self.tail.reserve(TAIL_BYTES_MIN - self.tail.len());
         } else {
-            let mut larger = spare::take();
-            larger.extend_from_slice(&self.tail);
-            spare::put(std::mem::replace(&mut self.tail, larger));
+            self.move_tail(spare::new());
         }
+    }
+
+    fn move_tail(&mut self, mut to: BytesMut) {
+        to.extend_from_slice(&self.tail);
+        self.tail = to;
     }
 }
 

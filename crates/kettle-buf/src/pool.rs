@@ -123,7 +123,13 @@ impl Pool {
             self.current.is_empty() && self.small.is_empty(),
             "take() was left out"
         );
-        self.in_small = !self.has_room() && !self.renew_current();
+        // From the start of the block when nobody refers to it: that memory is in the cache.
+        if self.current.try_reclaim(self.config.block_bytes) {
+            self.look_over(RECLAIM_TRIES);
+            self.in_small = false;
+        } else {
+            self.in_small = !self.has_room() && !self.renew_current();
+        }
         if !self.in_small {
             return &mut self.current;
         }

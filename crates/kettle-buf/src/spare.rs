@@ -11,10 +11,14 @@ thread_local! {
     static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
-/// An empty buffer of [`SPARE_BYTES`]: the one that was used last when it is free.
-pub(crate) fn take() -> BytesMut {
-    let spare = SPARE.try_with(Cell::take).ok().flatten();
-    spare.unwrap_or_else(|| BytesMut::with_capacity(SPARE_BYTES))
+/// The thread's buffer, empty and of [`SPARE_BYTES`], when nobody has it.
+pub(crate) fn take() -> Option<BytesMut> {
+    SPARE.try_with(Cell::take).ok().flatten()
+}
+
+/// Another one, to be [`put`] later.
+pub(crate) fn new() -> BytesMut {
+    BytesMut::with_capacity(SPARE_BYTES)
 }
 
 /// Keeps a buffer that came from [`take`] and is not needed any more; drops any other.
