@@ -2,10 +2,13 @@
 //!
 //! [`driver_suite`] holds every I/O model to the promises of [`kettle_io::Driver`]; [`fake`] is a
 //! driver for hosts that behaves as differently from readiness as those promises allow. [`pair`]
-//! joins two protocol machines by a simulated wire on a virtual clock.
+//! joins two protocol machines by a simulated wire on a virtual clock. [`fuzz`] is what the fuzz targets
+//! run, [`frames`] writes frames of the native protocol by hand.
 #![forbid(unsafe_code)]
 
 pub mod driver_suite;
 pub mod fake;
+pub mod frames;
+pub mod fuzz;
 pub mod pair;
 pub mod trial;

@@ -1,8 +1,8 @@
 //! Tests of kettle-proto through its public interface.
 
 mod document;
+mod encoded;
 mod ends;
-mod frames;
 mod limits;
 mod malformed;
 mod simulation;
@@ -10,3 +10,5 @@ mod splits;
 mod time;
 mod unary;
 mod whole;
+
+use kettle_testkit::frames;

@@ -1,4 +1,4 @@
-//! Frames written by hand, and bytes read from the document.
+//! Frames of the native protocol written by hand, and bytes read from its document.
 
 /// A frame, its length filled in.
 pub fn frame(kind: u8, flags: u8, method: u16, stream: u32, payload: &[u8]) -> Vec<u8> {
