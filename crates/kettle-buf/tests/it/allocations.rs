@@ -19,7 +19,6 @@ fn half_frames_do_not_hold_blocks() {
                 let received = pool.take();
                 rests.push(Segment::copy_from_slice(&received).into());
             }
-            std::mem::forget((pool, rests));
         });
         let each = memory.bytes_max as usize / CONNECTIONS;
         assert!(

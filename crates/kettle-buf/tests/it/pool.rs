@@ -372,10 +372,12 @@ fn a_full_pool_gives_exact_copies_and_recovers() {
     let mut pool = pool_of(2);
     let blocks: Vec<_> = (0..2).map(|seed| receive(&mut pool, BLOCK, seed)).collect();
     assert_eq!(receive(&mut pool, BLOCK, 3).len(), 4096);
+    let mut copy = None;
     let copies = measure(|| {
         pool.room().extend_from_slice(b"exact");
-        std::mem::forget(pool.take());
+        copy = Some(pool.take());
     });
+    assert_eq!(copy.as_deref(), Some(&b"exact"[..]));
     assert!(copies.bytes_current <= 5, "{copies:?}");
     assert_eq!((pool.stats().bytes, pool.stats().fallbacks), (2 * BLOCK, 2));
 
