@@ -25,6 +25,8 @@ pub(crate) struct CallRequest {
     pub(crate) metadata: Metadata,
     /// When the caller wants an answer at the latest.
     pub(crate) deadline: Option<Instant>,
+    /// Waits for a connection while the server cannot be reached, rather than to fail.
+    pub(crate) wait_for_ready: bool,
     pub(crate) message: Segment,
     pub(crate) promise: Promise<Reply, Place>,
     pub(crate) tries: u8,

@@ -18,34 +18,67 @@ pub struct Request<T> {
     origin: Origin,
 }
 
-/// Where a request comes from, and how long its call may take. Small, because requests are moved often.
+/// Where a request comes from, and how its call is made. Small, because requests are moved often.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
-    pub(crate) remote_addr: Option<SocketAddr>,
-    pub(crate) time: Time,
-    pub(crate) method: MethodPath,
+    remote_addr: Option<SocketAddr>,
+    time: Time,
+    /// What `time` says of them.
+    nanos: u64,
+    /// Client: what [`Request::set_wait_for_ready`] set.
+    wait_for_ready: Option<bool>,
+    method: MethodPath,
 }
 
-/// How long a call may take.
+/// How long a call may take. Its nanoseconds stand beside it: inside they would make requests larger.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Time {
+enum Time {
     #[default]
     Unlimited,
-    /// Client: from the moment when it is made, in nanoseconds.
-    Timeout(u64),
+    /// Client: from the moment when it is made.
+    Timeout,
     /// Server: until then.
-    Deadline(kettle_proto::Instant),
+    Deadline,
 }
 
 /// The path of a request's method.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum MethodPath {
+enum MethodPath {
     #[default]
     Unsent,
     /// Server: one of the hosted methods.
     Hosted(&'static str),
     /// Client: whatever is called.
     Called(Arc<str>),
+}
+
+/// What a client's request says of its call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) wait_for_ready: Option<bool>,
+}
+
+impl Origin {
+    /// Of a request that a client sent to a server here.
+    #[inline]
+    pub(crate) fn hosted(
+        remote_addr: Option<SocketAddr>,
+        deadline: Option<kettle_proto::Instant>,
+        path: &'static str,
+    ) -> Self {
+        let (time, nanos) = match deadline {
+            Some(deadline) => (Time::Deadline, deadline.as_nanos()),
+            None => (Time::Unlimited, 0),
+        };
+        Self {
+            remote_addr,
+            time,
+            nanos,
+            wait_for_ready: None,
+            method: MethodPath::Hosted(path),
+        }
+    }
 }
 
 impl<T> Request<T> {
@@ -112,7 +145,10 @@ impl<T> Request<T> {
     /// Server: when the call will be ended with DEADLINE_EXCEEDED. `None`: never.
     pub fn deadline(&self) -> Option<Instant> {
         match self.origin.time {
-            Time::Deadline(deadline) => Some(Clock::new().to_std(deadline)),
+            Time::Deadline => {
+                let deadline = kettle_proto::Instant::from_nanos(self.origin.nanos);
+                Some(Clock::new().to_std(deadline))
+            }
             _ => None,
         }
     }
@@ -130,16 +166,31 @@ impl<T> Request<T> {
     /// Client: how long the call may take, from the moment it is made, at most 584 years. Default: the
     /// channel's setting.
     pub fn set_timeout(&mut self, timeout: Duration) {
-        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.origin.time = Time::Timeout(nanos);
+        self.origin.nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.origin.time = Time::Timeout;
     }
 
     /// Client: what [`Request::set_timeout`] set.
     pub fn timeout(&self) -> Option<Duration> {
         match self.origin.time {
-            Time::Timeout(nanos) => Some(Duration::from_nanos(nanos)),
+            Time::Timeout => Some(Duration::from_nanos(self.origin.nanos)),
             _ => None,
         }
+    }
+
+    /// Client: whether the call waits while the server cannot be reached, until it can or until the
+    /// call's time is over (DEADLINE_EXCEEDED), instead of failing at once with UNAVAILABLE. Default:
+    /// the channel's setting ([`crate::ChannelBuilder::wait_for_ready`]).
+    ///
+    /// A call that was sent on a connection which then breaks fails with UNAVAILABLE all the same: it is
+    /// not known whether the server ran it.
+    pub fn set_wait_for_ready(&mut self, wait: bool) {
+        self.origin.wait_for_ready = Some(wait);
+    }
+
+    /// Client: what [`Request::set_wait_for_ready`] set.
+    pub fn wait_for_ready(&self) -> Option<bool> {
+        self.origin.wait_for_ready
     }
 
     pub(crate) fn set_method(&mut self, path: Arc<str>) {
@@ -156,10 +207,13 @@ impl<T> Request<T> {
         }
     }
 
-    /// Message, metadata and time-out of a request that is sent.
-    pub(crate) fn into_parts(self) -> (T, Metadata, Option<Duration>) {
-        let timeout = self.timeout();
-        (self.message, self.metadata, timeout)
+    /// What a request that is sent consists of.
+    pub(crate) fn into_parts(self) -> (T, Metadata, CallOptions) {
+        let options = CallOptions {
+            timeout: self.timeout(),
+            wait_for_ready: self.wait_for_ready(),
+        };
+        (self.message, self.metadata, options)
     }
 }
 

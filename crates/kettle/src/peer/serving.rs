@@ -4,7 +4,7 @@ use super::Turn;
 use super::handler::Handler;
 use super::replying::Replying;
 use crate::interceptor::Interceptors;
-use crate::request::{MethodPath, Origin, Time};
+use crate::request::Origin;
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
 use crate::{Inbound, Outbound, Reply, Request, Status};
@@ -190,11 +190,7 @@ impl Serving {
         message: Chain,
     ) {
         let route = self.hosted.router.route(head.route);
-        let origin = Origin {
-            remote_addr: self.remote,
-            time: head.deadline.map_or(Time::Unlimited, Time::Deadline),
-            method: MethodPath::Hosted(route.path),
-        };
+        let origin = Origin::hosted(self.remote, head.deadline, route.path);
         let request = Request::incoming(Inbound::new(message), head.metadata, origin);
         let interceptors = &self.hosted.interceptors;
         let mut reply = Replying::new(call, machine, turn.stats);
