@@ -81,6 +81,8 @@ struct Call {
     ended: bool,
     /// The reply has begun.
     replied: bool,
+    /// Metadata of the reply: was sent, has come.
+    headers: [bool; 2],
     /// No event of this call may come on this side any more.
     over: [bool; 2],
     answer: Option<Code>,
@@ -187,6 +189,7 @@ impl<'a> Run<'a> {
             coming,
             ended: end,
             replied: false,
+            headers: [false; 2],
             over: [false; 2],
             answer: None,
         });
@@ -261,6 +264,7 @@ impl<'a> Run<'a> {
             metadata
                 .append("reply-bin", &b"\0\x01"[..])
                 .expect("a right entry");
+            self.calls[place].headers[0] = true;
             self.ends[1].send_headers(call, metadata);
         }
     }
@@ -282,6 +286,7 @@ impl<'a> Run<'a> {
         let record = &mut self.calls[place];
         if !std::mem::replace(&mut record.replied, true) && options & 8 != 0 {
             headers.append("reply", "yes").expect("a right entry");
+            record.headers[0] = true;
         }
         record.answer = Some(status.code());
         record.coming[0].extend(message.clone());
@@ -387,6 +392,9 @@ impl<'a> Run<'a> {
                     self.came(side, call, &message, true);
                 }
             }
+            Event::Headers { call, metadata } => {
+                self.record(call).headers[1] = !metadata.is_empty();
+            }
             Event::Message { call, message, end } => self.came(side, call, &message, end),
             Event::End { call } => self.request_ended(call),
             Event::Reset { call, .. } => self.record(call).over[1] = true,
@@ -424,6 +432,7 @@ impl<'a> Run<'a> {
         if status.is_ok() || status.message() == HANDLER_FAILED {
             assert_eq!(call.answer, Some(status.code()));
             assert!(call.coming[0].is_empty(), "the reply is not whole");
+            assert_eq!(call.headers[0], call.headers[1], "metadata of the reply");
         }
         if unprocessed {
             assert_eq!(call.server, None, "the server knows this call");
