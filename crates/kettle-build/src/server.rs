@@ -123,7 +123,6 @@ fn write_service_impl(service: &Service, code: &mut String) {
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
         ) -> ::kettle::codegen::BoxAnswer {{
-            let inner = ::std::sync::Arc::clone(&self.inner);
             match method {{
                 {arms}
                 _ => ::kettle::codegen::unimplemented(SERVICE_NAME),
@@ -145,8 +144,9 @@ fn call_arm(service: &str, index: usize, method: &Method) -> String {
     let name = &method.name;
     format!(
         r#"
-                {index} => ::kettle::codegen::unary(request, move |request| async move {{
-                    <T as {service}>::{name}(&inner, request).await
+                {index} => ::kettle::codegen::unary(&self.inner, request, |inner, request| async move {{
+                    let reply = <T as {service}>::{name}(&inner, request).await;
+                    (inner, reply)
                 }}),
 "#
     )

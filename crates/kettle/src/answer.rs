@@ -1,11 +1,13 @@
 //! A call that runs on a server, and where its reply goes.
 
-use crate::{BoxFuture, Outbound, Response, Status};
+use crate::{BoxFuture, Inbound, Outbound, Request, Response, Status};
 use kettle_buf::Encode;
 use pin_project_lite::pin_project;
 use prost::Message;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// A call that runs on a server: a future that gives its reply to whoever polls it, so that the
@@ -16,6 +18,18 @@ pub trait Answer: Send {
     /// Goes on until the call has to wait, or until its reply was given: then this is ready, and is
     /// not polled again.
     fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>, reply: &mut dyn Reply) -> Poll<()>;
+
+    /// Whether this may be used for the next call of the same method once its reply was given, which
+    /// saves an allocation. Default: no.
+    fn is_reusable(&self) -> bool {
+        false
+    }
+
+    /// Begins anew with the request of the next call of the same method. Comes only after a reply, and
+    /// when [`Answer::is_reusable`].
+    fn begin(self: Pin<&mut Self>, request: Request<Inbound>) {
+        drop(request);
+    }
 }
 
 /// A call on the heap that may move between threads.
@@ -37,13 +51,28 @@ pub fn answer(
     Box::pin(Encoded { future })
 }
 
-/// The answer that a future gives, with a message that is still to be encoded.
-pub(crate) fn answer_typed<M, F>(future: F) -> BoxAnswer
+/// The answer of a unary method: decodes the request and runs the handler, which lends the service
+/// for as long as it runs.
+pub(crate) fn answer_unary<T, Req, Res, Fut>(
+    service: &Arc<T>,
+    request: Request<Inbound>,
+    handler: impl Fn(Arc<T>, Request<Req>) -> Fut + Send + 'static,
+) -> BoxAnswer
 where
-    M: Message,
-    F: Future<Output = Result<Response<M>, Status>> + Send + 'static,
+    T: Send + Sync + 'static,
+    Req: Message + Default + 'static,
+    Res: Message,
+    Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
-    Box::pin(Typed { future })
+    let mut answer = Box::pin(Unary {
+        service: Some(Arc::clone(service)),
+        handler,
+        running: None,
+        refusal: None,
+        request: PhantomData,
+    });
+    answer.as_mut().begin(request);
+    answer
 }
 
 /// The future of an answer: what interceptors see.
@@ -77,19 +106,40 @@ where
 }
 
 pin_project! {
-    struct Typed<F> {
+    struct Unary<T, Req, H, Fut> {
+        // Here between the calls; while one runs, with its handler. So no reference is counted.
+        service: Option<Arc<T>>,
+        handler: H,
         #[pin]
-        future: F,
+        running: Option<Fut>,
+        // Why the request could not be given to the handler.
+        refusal: Option<Status>,
+        request: PhantomData<fn(Req)>,
     }
 }
 
-impl<F, M> Answer for Typed<F>
+impl<T, Req, Res, H, Fut> Answer for Unary<T, Req, H, Fut>
 where
-    M: Message,
-    F: Future<Output = Result<Response<M>, Status>> + Send,
+    T: Send + Sync,
+    Req: Message + Default,
+    Res: Message,
+    H: Fn(Arc<T>, Request<Req>) -> Fut + Send,
+    Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send,
 {
+    #[inline]
     fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>, reply: &mut dyn Reply) -> Poll<()> {
-        match ready!(self.project().future.poll(cx)) {
+        let mut this = self.project();
+        if let Some(status) = this.refusal.take() {
+            reply.finish(Err(status));
+            return Poll::Ready(());
+        }
+        let Some(running) = this.running.as_mut().as_pin_mut() else {
+            return Poll::Ready(());
+        };
+        let (service, outcome) = ready!(running.poll(cx));
+        *this.service = Some(service);
+        this.running.set(None);
+        match outcome {
             Ok(response) => {
                 let (message, headers, trailers) = response.into_parts();
                 reply.reply(Response::from_parts(&Protobuf(&message), headers, trailers));
@@ -97,6 +147,23 @@ where
             Err(status) => reply.finish(Err(status)),
         }
         Poll::Ready(())
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.service.is_some()
+    }
+
+    #[inline]
+    fn begin(self: Pin<&mut Self>, request: Request<Inbound>) {
+        let mut this = self.project();
+        match request.decode() {
+            Ok(request) => {
+                if let Some(service) = this.service.take() {
+                    this.running.set(Some((this.handler)(service, request)));
+                }
+            }
+            Err(status) => *this.refusal = Some(status),
+        }
     }
 }
 

@@ -9,23 +9,23 @@ pub use prost;
 pub use std::future::Future;
 pub use std::sync::Arc;
 
-use crate::answer::{answer, answer_typed};
+use crate::answer::{answer, answer_unary};
 use prost::Message;
 
-/// Decodes the request of a unary call and starts the handler.
-pub fn unary<Req, Res, Fut>(
+/// Decodes the request of a unary call and starts the handler, which gives the service back with its
+/// reply.
+pub fn unary<T, Req, Res, Fut>(
+    service: &Arc<T>,
     request: Request<Inbound>,
-    handler: impl FnOnce(Request<Req>) -> Fut,
+    handler: impl Fn(Arc<T>, Request<Req>) -> Fut + Send + 'static,
 ) -> BoxAnswer
 where
-    Req: Message + Default,
+    T: Send + Sync + 'static,
+    Req: Message + Default + 'static,
     Res: Message,
-    Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
+    Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
-    match request.decode() {
-        Ok(request) => answer_typed(handler(request)),
-        Err(status) => answer(std::future::ready(Err(status))),
-    }
+    answer_unary(service, request, handler)
 }
 
 /// The answer to a method number that the service does not have.

@@ -7,21 +7,24 @@ mod calling;
 mod handler;
 mod replying;
 mod serving;
+mod spare_answer;
 mod waiting;
 
 pub(crate) use calling::{Calling, Failure};
 pub(crate) use serving::{Hosted, Serving};
+use spare_answer::SpareAnswer;
 pub(crate) use waiting::Waiting;
 
 use crate::clock::Clock;
 use crate::key::PeerKey;
-use crate::mailbox::SpareAlarm;
+use crate::mailbox::{Mailbox, SpareAlarm};
 use crate::outbox::{HIGH_BYTES, Outbox};
 use crate::stats::LoopStats;
 use kettle_buf::{Payload, Segment};
 use kettle_proto::detect::{self, Detected};
 use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Instant, Machine, Status, native};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Events and wakes that one connection handles in a turn; then it takes its place at the end.
@@ -46,8 +49,24 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     pub(crate) clock: Clock,
     pub(crate) key: PeerKey,
-    pub(crate) spare: &'a mut SpareAlarm,
+    pub(crate) spare: &'a mut Spare,
     pub(crate) stats: &'a LoopStats,
+}
+
+/// What serves call after call, so that most of them allocate nothing.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) alarm: SpareAlarm,
+    answer: SpareAnswer,
+}
+
+impl Spare {
+    pub(crate) fn new(mailbox: &Arc<Mailbox>) -> Self {
+        Self {
+            alarm: SpareAlarm::new(mailbox),
+            answer: SpareAnswer::default(),
+        }
+    }
 }
 
 /// What a peer wants of its host next.

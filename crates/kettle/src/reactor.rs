@@ -14,8 +14,8 @@ pub(crate) use acceptor::{OwnThread, Placement, Seat};
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::key::PeerKey;
-use crate::mailbox::{Alarm, Mailbox, Note, SpareAlarm, Target};
-use crate::peer::Hosted;
+use crate::mailbox::{Alarm, Mailbox, Note, Target};
+use crate::peer::{Hosted, Spare};
 use crate::stats::LoopStats;
 use crate::timers::Timers;
 use acceptor::Acceptor;
@@ -48,7 +48,7 @@ pub(crate) struct Reactor {
     clock: Clock,
     now: Instant,
     mailbox: Arc<Mailbox>,
-    spare: SpareAlarm,
+    spare: Spare,
     stats: Arc<LoopStats>,
     slots: Slab<Slot>,
     generation: u32,
@@ -100,7 +100,7 @@ impl Reactor {
             driver,
             clock,
             now: clock.now(),
-            spare: SpareAlarm::new(&mailbox),
+            spare: Spare::new(&mailbox),
             mailbox,
             stats: Arc::new(LoopStats::default()),
             slots: Slab::new(),

@@ -77,6 +77,7 @@ pub mod codegen {
     use prost::Message;
     use std::future::Future;
     use std::pin::Pin;
+    use std::sync::Arc;
 
     pub type BoxAnswer = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, Status>> + Send>>;
     pub type Inbound = Vec<u8>;
@@ -108,19 +109,22 @@ pub mod codegen {
         }
     }
 
-    pub fn unary<Req, Res, Fut>(
+    pub fn unary<T, Req, Res, Fut>(
+        service: &Arc<T>,
         request: Request<Inbound>,
-        handler: impl FnOnce(Request<Req>) -> Fut + Send + 'static,
+        handler: impl Fn(Arc<T>, Request<Req>) -> Fut + Send + 'static,
     ) -> BoxAnswer
     where
         Req: Message + Default,
         Res: Message,
-        Fut: Future<Output = Result<Response<Res>, Status>> + Send,
+        T: Send + Sync + 'static,
+        Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send,
     {
+        let service = Arc::clone(service);
         Box::pin(async move {
             let request = Req::decode(&*request.0).expect("the client encodes what is decoded");
-            let Response(reply) = handler(Request(request)).await?;
-            Ok(Response(reply.encode_to_vec()))
+            let (_, reply) = handler(service, Request(request)).await;
+            Ok(Response(reply?.0.encode_to_vec()))
         })
     }
 

@@ -1,7 +1,7 @@
 //! A handler that runs: user code, kept from harming the loop.
 
-use super::Turn;
 use super::replying::Replying;
+use super::{Spare, Turn};
 use crate::answer::{BoxAnswer, Reply, answer, collect};
 use crate::interceptor::{Interceptors, Next};
 use crate::mailbox::Target;
@@ -34,12 +34,25 @@ impl Handler {
     ) -> Option<Handler> {
         let peer = request.remote_addr();
         let span = tracing::debug_span!("call", method = route.path, ?peer);
-        let mut cx = Context::from_waker(turn.spare.waker(Target::Handler(turn.key, reply.call)));
+        let Spare {
+            alarm,
+            answer: spare,
+        } = &mut *turn.spare;
+        let mut cx = Context::from_waker(alarm.waker(Target::Handler(turn.key, reply.call)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();
-            let mut answer = run(interceptors, route, request);
+            let mut answer = match spare.take(id) {
+                Some(mut spare) => {
+                    spare.as_mut().begin(request);
+                    spare
+                }
+                None => run(interceptors, route, request),
+            };
             match answer.as_mut().poll_answer(&mut cx, reply) {
-                Poll::Ready(()) => None,
+                Poll::Ready(()) => {
+                    spare.put(id, answer);
+                    None
+                }
                 Poll::Pending => Some(answer),
             }
         }));
@@ -62,7 +75,11 @@ impl Handler {
         let Some(answer) = &mut self.answer else {
             return Poll::Pending;
         };
-        let mut cx = Context::from_waker(turn.spare.waker(Target::Handler(turn.key, reply.call)));
+        let waker = turn
+            .spare
+            .alarm
+            .waker(Target::Handler(turn.key, reply.call));
+        let mut cx = Context::from_waker(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             self.span
                 .in_scope(|| answer.as_mut().poll_answer(&mut cx, reply))

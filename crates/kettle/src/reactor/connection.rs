@@ -2,8 +2,8 @@
 
 use crate::clock::Clock;
 use crate::key::PeerKey;
-use crate::mailbox::SpareAlarm;
-use crate::peer::{Peer, Turn, Wants};
+
+use crate::peer::{Peer, Spare, Turn, Wants};
 use crate::stats::LoopStats;
 use kettle_io::{Completion, Driver, Op, OpKind, Outcome, SocketId};
 use kettle_proto::Instant;
@@ -142,7 +142,7 @@ pub(super) fn turn<'a>(
     key: PeerKey,
     now: Instant,
     clock: Clock,
-    spare: &'a mut SpareAlarm,
+    spare: &'a mut Spare,
     stats: &'a LoopStats,
 ) -> Turn<'a> {
     Turn {

@@ -245,45 +245,54 @@ pub mod send_server {
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
         ) -> ::kettle::codegen::BoxAnswer {
-            let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 0 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Send>::connect(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Send>::connect(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 1 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Send>::new(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Send>::new(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 2 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Send>::clone(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Send>::clone(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 3 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Send>::r#match(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Send>::r#match(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 4 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Send>::self_(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Send>::self_(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
@@ -360,7 +369,6 @@ pub mod http_result_server {
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
         ) -> ::kettle::codegen::BoxAnswer {
-            let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 _ => ::kettle::codegen::unimplemented(SERVICE_NAME),
             }

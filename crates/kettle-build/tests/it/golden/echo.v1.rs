@@ -135,21 +135,24 @@ pub mod echo_server {
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
         ) -> ::kettle::codegen::BoxAnswer {
-            let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 0 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Echo>::unary(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Echo>::unary(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 1 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Echo>::old(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Echo>::old(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }

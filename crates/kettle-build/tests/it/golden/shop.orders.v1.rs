@@ -142,29 +142,34 @@ pub mod orders_server {
             method: usize,
             request: ::kettle::Request<::kettle::codegen::Inbound>,
         ) -> ::kettle::codegen::BoxAnswer {
-            let inner = ::std::sync::Arc::clone(&self.inner);
             match method {
                 0 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Orders>::place(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Orders>::place(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 1 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Orders>::now(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Orders>::now(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
                 2 => {
                     ::kettle::codegen::unary(
+                        &self.inner,
                         request,
-                        move |request| async move {
-                            <T as Orders>::is_open(&inner, request).await
+                        |inner, request| async move {
+                            let reply = <T as Orders>::is_open(&inner, request).await;
+                            (inner, reply)
                         },
                     )
                 }
