@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
 use crate::endpoint::Endpoint;
-use crate::interceptor::{Interceptor, Interceptors, Last, Next};
+use crate::interceptor::{Interceptors, Last, Next};
 use crate::link::LinkConfig;
 use crate::mailbox::Mailbox;
 use crate::pending;
@@ -19,12 +19,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client's connection to one server. Cloning it is cheap and shares the connection.
+/// A client's way to one server. Cloning it is cheap and shares the connection.
 ///
 /// Calls from any thread and any executor run on it at the same time. It connects at the first call
-/// (or in [`Channel::connect`]), and again when a call finds the connection gone; a call that finds
-/// none to be had ends with UNAVAILABLE. Calls that the server vouches not to have looked at, because
-/// it was stopping, are made again on a new connection without the caller noticing.
+/// (or in [`Channel::connect`]), and again when a call finds the connection gone. While the server
+/// cannot be reached calls end with UNAVAILABLE, or wait if they want to
+/// ([`ChannelBuilder::wait_for_ready`]), and attempts to connect become rarer
+/// ([`ChannelBuilder::reconnect_backoff`]). A connection that breaks ends the calls that were sent on it
+/// with UNAVAILABLE. Calls that the server vouches not to have looked at, because it was stopping, are
+/// made again on a new connection without the caller noticing.
 ///
 /// Dropping a call's future cancels the call: the server is told, its handler is dropped. Dropping
 /// the last clone closes the connection when its calls are over.
@@ -49,7 +52,8 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::is_config`] when the URL is not `kettle://HOST:PORT`, [`Error::is_connect`] when no
-    /// connection can be made, [`Error::is_timeout`] when not within 10 s.
+    /// connection can be made, with [`Error::is_timeout`] when not within 10 s and
+    /// [`Error::is_refused`] when the server takes no more.
     pub async fn connect(url: impl AsRef<str>) -> Result<Self, Error> {
         Self::builder(url).connect().await
     }

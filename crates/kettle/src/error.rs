@@ -22,6 +22,7 @@ struct Inner {
 pub(crate) enum Kind {
     Config,
     Connect,
+    Refused,
     Listen,
     Io,
     Timeout,
@@ -51,9 +52,17 @@ impl Error {
         self.inner.kind == Kind::Config
     }
 
-    /// No connection could be made.
+    /// No connection could be made, for whatever reason.
     pub fn is_connect(&self) -> bool {
-        matches!(self.inner.kind, Kind::Connect | Kind::Timeout)
+        matches!(
+            self.inner.kind,
+            Kind::Connect | Kind::Refused | Kind::Timeout
+        )
+    }
+
+    /// The server was reached, and said that it takes no more connections (RESOURCE_EXHAUSTED).
+    pub fn is_refused(&self) -> bool {
+        self.inner.kind == Kind::Refused
     }
 
     /// The address could not be listened on.

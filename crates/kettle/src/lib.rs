@@ -12,6 +12,7 @@
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
 mod answer;
+mod backoff;
 mod call;
 mod channel;
 mod clock;

@@ -293,6 +293,14 @@ impl Peer {
         }
     }
 
+    /// Calls that are open.
+    pub(crate) fn open_calls(&self) -> usize {
+        match &self.machine {
+            Speech::Machine(machine) => machine.open_calls(),
+            Speech::Detecting { .. } => 0,
+        }
+    }
+
     /// Handlers that wait for something.
     pub(crate) fn pending(&self) -> usize {
         match &self.calls {

@@ -6,7 +6,9 @@
 
 mod acceptor;
 mod clients;
+mod connecting;
 mod connection;
+mod link;
 mod tasks;
 
 pub(crate) use acceptor::{OwnThread, Placement, Seat};
@@ -19,7 +21,8 @@ use crate::peer::{Hosted, Spare};
 use crate::stats::LoopStats;
 use crate::timers::Timers;
 use acceptor::Acceptor;
-use clients::{Clients, Connecting};
+use clients::Clients;
+use connecting::Connecting;
 use connection::Connection;
 use kettle_io::{Completion, Driver, OpKind, Patience, Token};
 use kettle_proto::limits::Limits;
@@ -201,7 +204,8 @@ impl Reactor {
                     Stop::Running => None,
                     Stop::Draining(until) | Stop::Leaving(until) => Some(until),
                 };
-                let next = self.timers.next().into_iter().chain(stop).chain(until);
+                let timers = [self.timers.next(), self.clients.timers.next(), stop, until];
+                let next = timers.into_iter().flatten();
                 // The time of the last turn may be long ago.
                 next.min().map(|next| next - self.clock.now())
             }
@@ -237,6 +241,7 @@ impl Reactor {
     }
 
     fn fire_timers(&mut self) {
+        self.link_timeouts();
         while let Some((time, key)) = self.timers.pop(self.now) {
             let key = PeerKey::from_u64(key);
             match self.slots.get_mut(key.slot as usize) {

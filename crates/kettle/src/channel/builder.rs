@@ -1,17 +1,18 @@
 //! Settings of a channel, and how it begins.
 
 use super::{Channel, Shared};
+use crate::backoff::Backoff;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
 use crate::endpoint::InvalidEndpoint;
 use crate::error::Kind;
 use crate::interceptor::Interceptor;
-use crate::link::LinkConfig;
+use crate::link::{LinkConfig, Unreachable};
 use crate::local::open_for_clients;
 use crate::mailbox::Mailbox;
 use crate::pending;
 use crate::reactor::{self, Reactor};
-use crate::{Code, Error, Model};
+use crate::{Error, Model};
 use kettle_proto::limits::Limits;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +22,20 @@ use std::time::Duration;
 /// How long connecting may take, to the end of the server's greeting, unless set otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most connections of one channel. One is enough for what one core sends; these are for many cores.
+const CONNECTIONS_MAX: usize = 256;
+
+/// The shortest pause after a failed attempt to connect that can be set.
+const BACKOFF_MIN: Duration = Duration::from_millis(1);
+
 /// Settings of a [`Channel`].
 #[derive(Clone)]
 pub struct ChannelBuilder {
     url: String,
     model: Option<Model>,
+    connections: usize,
     connect_timeout: Duration,
+    backoff: Backoff,
     timeout: Option<Duration>,
     wait_for_ready: bool,
     nodelay: bool,
@@ -41,7 +50,9 @@ impl ChannelBuilder {
         Self {
             url: url.to_owned(),
             model: None,
+            connections: 1,
             connect_timeout: CONNECT_TIMEOUT,
+            backoff: Backoff::DEFAULT,
             timeout: None,
             wait_for_ready: false,
             nodelay: true,
@@ -63,6 +74,33 @@ impl ChannelBuilder {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many connections the channel has. Default 1, at most 256.
+    ///
+    /// Each call goes to the one with the fewest open calls; each connects, and connects again, by
+    /// itself. One connection carries many calls at a time; several are for servers with several loops,
+    /// and for more traffic than one loop of the server carries. Calls that wait for the first
+    /// connection all go to it.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long the channel waits after failed attempts to connect. Default 100 ms after the first,
+    /// growing by the factor 1.6 with each further one up to 10 s, all by chance up to 20 % shorter or
+    /// longer. `base` is at least 1 ms, and not longer than `max`.
+    ///
+    /// A connection that is lost is made again at the next call without a pause. During a pause no
+    /// connection is tried, and calls fail at once with UNAVAILABLE and the last reason, but for those
+    /// that wait ([`ChannelBuilder::wait_for_ready`]). After it the next call connects. An attempt has
+    /// failed when the server has not greeted, for whatever reason; its greeting makes the next pause
+    /// the first again.
+    #[must_use]
+    pub fn reconnect_backoff(mut self, base: Duration, max: Duration) -> Self {
+        self.backoff = Backoff { base, max };
         self
     }
 
@@ -106,10 +144,12 @@ impl ChannelBuilder {
         self
     }
 
-    /// Makes the channel and connects it. Waits until the server has greeted.
+    /// Makes the channel and connects it. Waits until the server has greeted, on each connection, but
+    /// not for a server that is not there: use [`ChannelBuilder::connect_lazy`] with
+    /// [`ChannelBuilder::wait_for_ready`] for that.
     ///
     /// # Errors
-    /// As [`Channel::connect`].
+    /// As [`Channel::connect`]; [`Error::is_config`] also as [`ChannelBuilder::connect_lazy`].
     pub async fn connect(self) -> Result<Channel, Error> {
         let channel = self.connect_lazy()?;
         let (promise, pending) = pending::pair(|()| ());
@@ -120,22 +160,25 @@ impl ChannelBuilder {
                 .mailbox
                 .send(Command::Connect { link, promise }),
         );
-        match pending.await {
-            Ok(()) => Ok(channel),
-            Err(status) if status.code() == Code::DeadlineExceeded => {
-                Err(Error::new(Kind::Timeout, status.message()))
-            }
-            Err(status) => Err(Error::new(Kind::Connect, status.message())),
-        }
+        pending.await.map_err(|status| {
+            let kind = match Unreachable::of(&status) {
+                Unreachable::Failed => Kind::Connect,
+                Unreachable::TimedOut => Kind::Timeout,
+                Unreachable::Refused => Kind::Refused,
+            };
+            Error::new(kind, status.message())
+        })?;
+        Ok(channel)
     }
 
     /// Makes the channel; it connects at the first call.
     ///
     /// # Errors
-    /// [`Error::is_config`] when the URL is not `kettle://HOST:PORT`, or the model cannot hold
-    /// several connections.
+    /// [`Error::is_config`] when the URL is not `kettle://HOST:PORT`, a setting is out of its range, or
+    /// the model cannot hold several connections.
     pub fn connect_lazy(self) -> Result<Channel, Error> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        self.check()?;
         let endpoint = self
             .url
             .parse()
@@ -143,7 +186,9 @@ impl ChannelBuilder {
         let link = LinkConfig {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             endpoint,
+            connections: self.connections,
             connect_timeout: self.connect_timeout,
+            backoff: self.backoff,
             limits: self.limits,
             nodelay: self.nodelay,
         };
@@ -161,6 +206,21 @@ impl ChannelBuilder {
             shared: Arc::new(shared),
             interceptors: self.interceptors.into(),
         })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let Backoff { base, max } = self.backoff;
+        let wrong = if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            let connections = self.connections;
+            format!("connections is {connections}, and must be 1 to {CONNECTIONS_MAX}")
+        } else if base < BACKOFF_MIN || max < base {
+            format!(
+                "reconnect_backoff is {base:?} to {max:?}, and must begin with {BACKOFF_MIN:?} or more"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Config, wrong))
     }
 }
 

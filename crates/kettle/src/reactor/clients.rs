@@ -1,84 +1,62 @@
-//! The client side of a loop: links to servers, how they are connected, and which calls wait.
+//! The client side of a loop: which connection of a link a call goes to, and which calls wait.
 
 use super::connection::{Connection, turn};
-use super::{Reactor, Slot, token};
-use crate::Status;
+use super::link::{Link, State};
+use super::{Reactor, Slot};
+use crate::backoff::Random;
 use crate::call::CallRequest;
-use crate::command::Command;
 use crate::key::PeerKey;
-use crate::link::LinkConfig;
+use crate::link::{LinkConfig, Unreachable};
 use crate::numbered::NumberMap;
-use crate::peer::{Calling, Failure, Peer, Waiting};
+use crate::peer::{Calling, Failure, Peer};
 use crate::pending::Promise;
-use kettle_io::{Op, Outcome, Role, SocketId, socket};
-use kettle_proto::{CallId, Instant, ProtocolError};
-use std::collections::VecDeque;
+use crate::timers::Timers;
+use kettle_io::SocketId;
+use kettle_proto::{CallId, Code, ProtocolError};
+use slab::Slab;
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 /// All links of a loop.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     links: NumberMap<u64, Link>,
-}
-
-/// A channel's way to its server.
-#[derive(Debug)]
-struct Link {
-    config: Arc<LinkConfig>,
-    state: LinkState,
-    /// Calls that wait for the connection.
-    waiting: Waiting,
-    /// Callers that wait for the connection only.
-    connects: Vec<Promise<(), ()>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinkState {
-    /// The next call connects.
-    Idle,
-    /// Looking the name up, or connecting.
-    Connecting,
-    /// Connected; calls may be made, whether the server has greeted or not.
-    Up { key: PeerKey, greeted: bool },
-}
-
-/// A connection that is being made.
-#[derive(Debug)]
-pub(super) struct Connecting {
-    pub(super) key: PeerKey,
-    link: u64,
-    until: Instant,
-    nodelay: bool,
-    /// Addresses that were not tried yet.
-    addresses: VecDeque<SocketAddr>,
-    socket: Option<SocketId>,
-    error: Option<String>,
+    /// When which link wants to be called next, by its number.
+    pub(super) timers: Timers,
+    random: Random,
 }
 
 impl Reactor {
-    /// Gets a connection ready, for its own sake.
+    /// Gets a link's connections ready, for their own sake.
     pub(super) fn client_connect(&mut self, config: Arc<LinkConfig>, promise: Promise<(), ()>) {
         let id = config.id;
         let link = self.clients.link(config);
-        if let LinkState::Up { greeted: true, .. } = link.state {
-            return promise.answer(Ok(()));
-        }
-        link.connects.push(promise);
-        self.link_up(id);
+        link.await_connect(promise);
+        link.answer_connects();
+        self.raise(id);
     }
 
-    /// Makes a call on the link's connection, or lets it wait for one.
+    /// Makes a call on one of the link's connections, or lets it wait for one.
     pub(super) fn client_call(&mut self, config: Arc<LinkConfig>, request: Box<CallRequest>) {
         let id = config.id;
         let link = self.clients.link(config);
-        if let LinkState::Up { key, .. } = link.state {
+        if let Some(key) = link.only() {
             return self.start_call(key, request);
         }
+        let slots = &self.slots;
+        let chosen = link.choose(|key| open_calls(slots, key));
+        self.raise(id);
+        if let Some(key) = chosen {
+            return self.start_call(key, request);
+        }
+        let Some(link) = self.clients.links.get_mut(&id) else {
+            return;
+        };
+        if !request.wait_for_ready && !link.is_hopeful() {
+            return request.promise.answer(Err(link.unavailable(self.now)));
+        }
         link.waiting.push(request);
-        self.link_up(id);
+        self.schedule_link(id);
     }
 
     /// The caller of a call has gone.
@@ -94,20 +72,22 @@ impl Reactor {
         }
     }
 
-    /// Nobody uses a link any more: its connection ends when its calls are over.
+    /// Nobody uses a link any more: its connections end when their calls are over.
     pub(super) fn client_forget(&mut self, id: u64) {
         let Some(link) = self.clients.links.remove(&id) else {
             return;
         };
-        if let LinkState::Up { key, .. } = link.state
-            && let Some(Slot::Connection(connection)) = self.slots.get_mut(key.slot as usize)
-        {
-            connection.peer.drain(self.now);
-            self.ready(key.slot);
+        for subchannel in &link.subchannels {
+            if let State::Up { key, .. } = subchannel.state
+                && let Some(Slot::Connection(connection)) = self.slots.get_mut(key.slot as usize)
+            {
+                connection.peer.drain(self.now);
+                self.ready(key.slot);
+            }
         }
     }
 
-    /// Tells a link what happened on its connection.
+    /// Tells a link what happened on one of its connections.
     pub(super) fn client_news(&mut self, slot: u32, id: u64) {
         let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) else {
             return;
@@ -121,83 +101,123 @@ impl Reactor {
         let mut again = news.again;
         if over {
             again.append(calling.take_waiting());
+        } else if !news.ready && again.is_empty() {
+            return;
         }
         let Some(link) = self.clients.links.get_mut(&id) else {
             // The channel is gone, and with it everybody who waits.
             return;
         };
-        let current = matches!(link.state, LinkState::Up { key: up, .. } if up == key);
-        if current && over {
-            link.state = LinkState::Idle;
-        } else if current && news.ready {
-            link.state = LinkState::Up { key, greeted: true };
-            link.answer_connects(&Ok(()));
-        }
-        if let (true, Some(failure)) = (current, &news.failure) {
-            let status = link
-                .config
-                .unreachable(failure.is_timeout(), &failure.to_string());
-            link.answer_connects(&Err(status));
-        }
         let config = Arc::clone(&link.config);
-        while let Some(request) = again.pop() {
+        let mut looked_at = true;
+        if let Some(subchannel) = link.with_key(key) {
+            if news.ready {
+                subchannel.greeted();
+            }
+            let greeted = subchannel.is_greeted();
+            if over && greeted {
+                subchannel.lost();
+            } else if over {
+                subchannel.failed(self.now, &config, &mut self.clients.random);
+                looked_at = false;
+            }
+            link.answer_connects();
+            if over {
+                let failure = news.failure.unwrap_or(Failure(None));
+                link.failed(failure.reason(), &failure.to_string());
+                self.link_down(id);
+            }
+        }
+        while let Some(mut request) = again.pop() {
+            // A server that did not even greet is one that cannot be reached.
+            request.tries -= u8::from(!looked_at && 0 < request.tries);
             self.client_call(Arc::clone(&config), request);
         }
     }
 
-    /// A host name was looked up.
-    pub(super) fn resolved(&mut self, key: PeerKey, addresses: io::Result<Vec<SocketAddr>>) {
-        let Some(Slot::Connecting(connecting)) = self.slots.get_mut(key.slot as usize) else {
-            return;
-        };
-        if connecting.key != key {
-            return;
-        }
-        match addresses {
-            Ok(addresses) => connecting.addresses = addresses.into(),
-            Err(error) => connecting.error = Some(format!("the name cannot be looked up: {error}")),
-        }
-        self.try_next_address(key.slot);
-    }
-
-    /// A connect succeeded or failed.
-    pub(super) fn connect_done(&mut self, slot: u32, outcome: Outcome) {
-        let Some(Slot::Connecting(connecting)) = self.slots.get_mut(slot as usize) else {
-            return;
-        };
-        match (outcome, connecting.socket) {
-            (Outcome::Connected, Some(socket)) => {
-                let (key, link, until) = (connecting.key, connecting.link, connecting.until);
-                self.connected(key, socket, link, until);
+    /// A time that a link wanted to be called at has come.
+    pub(super) fn link_timeouts(&mut self) {
+        while let Some((time, id)) = self.clients.timers.pop(self.now) {
+            let Some(link) = self.clients.links.get_mut(&id) else {
+                continue;
+            };
+            link.timeout(time, self.now);
+            if !link.waiting.is_empty() {
+                self.raise(id);
             }
-            (Outcome::Failed(error), Some(socket)) => {
-                connecting.error = Some(error.to_string());
-                connecting.socket = None;
-                self.driver.detach(socket);
-                self.try_next_address(slot);
-            }
-            _ => {}
+            self.schedule_link(id);
         }
     }
 
-    /// A timer of a connection that is being made has come.
-    pub(super) fn connect_timeout(&mut self, slot: u32) {
+    /// A subchannel's connection is made: the calls that waited for one go to it.
+    pub(super) fn connected(&mut self, slot: u32, socket: SocketId) {
         let Some(Slot::Connecting(connecting)) = self.slots.get(slot as usize) else {
             return;
         };
-        let (key, until, id) = (connecting.key, connecting.until, connecting.link);
-        if until <= self.now {
-            return self.connect_failed(slot, true);
+        let (key, id, subchannel) = (connecting.key, connecting.link, connecting.subchannel);
+        let until = connecting.until;
+        let Some(link) = self.clients.links.get_mut(&id) else {
+            self.slots.remove(slot as usize);
+            return self.driver.detach(socket);
+        };
+        let mut limits = link.config.limits.clone();
+        limits.handshake_timeout = until - self.now;
+        let peer = Peer::calling(self.now, limits, Calling::default());
+        let connection = Connection::new(key, socket, peer, Some(id));
+        self.slots[slot as usize] = Slot::Connection(Box::new(connection));
+        let greeted = false;
+        link.subchannels[subchannel].state = State::Up { key, greeted };
+        let mut waiting = std::mem::take(&mut link.waiting);
+        while let Some(request) = waiting.pop() {
+            self.start_call(key, request);
         }
+        self.ready(slot);
+    }
+
+    /// A subchannel's connection could not be made.
+    pub(super) fn unconnected(
+        &mut self,
+        id: u64,
+        subchannel: usize,
+        reason: Unreachable,
+        why: &str,
+    ) {
         let Some(link) = self.clients.links.get_mut(&id) else {
             return;
         };
-        link.waiting.expire(self.now);
-        let next = link
-            .waiting
-            .next_deadline()
-            .map_or(until, |deadline| deadline.min(until));
-        self.timers.set(next, key.to_u64());
+        let random = &mut self.clients.random;
+        link.subchannels[subchannel].failed(self.now, &link.config, random);
+        link.failed(reason, why);
+        self.link_down(id);
+    }
+
+    /// A connection is missing. When no other may come soon, only those calls go on waiting that want to.
+    fn link_down(&mut self, id: u64) {
+        if let Some(link) = self.clients.links.get_mut(&id)
+            && !link.is_hopeful()
+        {
+            let status = link.unavailable(self.now);
+            link.waiting.fail(&status);
+        }
+        self.schedule_link(id);
+    }
+
+    /// Starts to connect what is not connected, unless that failed a moment ago.
+    fn raise(&mut self, id: u64) {
+        while let Some(link) = self.clients.links.get_mut(&id)
+            && let Some(subchannel) = link.begin_connect(self.now)
+        {
+            let config = Arc::clone(&link.config);
+            self.connect(&config, subchannel);
+        }
+    }
+
+    fn schedule_link(&mut self, id: u64) {
+        if let Some(link) = self.clients.links.get_mut(&id)
+            && let Some(next) = link.schedule()
+        {
+            self.clients.timers.set(next, id);
+        }
     }
 
     fn start_call(&mut self, key: PeerKey, request: Box<CallRequest>) {
@@ -211,174 +231,32 @@ impl Reactor {
             self.ready(key.slot);
         }
     }
+}
 
-    /// Starts to connect a link that has no connection.
-    fn link_up(&mut self, id: u64) {
-        let Some(link) = self.clients.links.get_mut(&id) else {
-            return;
-        };
-        let config = Arc::clone(&link.config);
-        let deadline = link.waiting.next_deadline();
-        let begin = link.state == LinkState::Idle;
-        if begin {
-            link.state = LinkState::Connecting;
-            let until = self.now + config.connect_timeout;
-            let connecting = |key| Box::new(Connecting::new(key, &config, until));
-            let key = self.insert(|key| Slot::Connecting(connecting(key)));
-            self.timers.set(until, key.to_u64());
-            self.look_up(key, &config);
-        }
-        if let Some(deadline) = deadline
-            && let Some(key) = self.connecting_of(id)
-        {
-            self.timers.set(deadline, key.to_u64());
-        }
-    }
-
-    fn connecting_of(&self, id: u64) -> Option<PeerKey> {
-        self.slots.iter().find_map(|(_, slot)| match slot {
-            Slot::Connecting(connecting) if connecting.link == id => Some(connecting.key),
-            _ => None,
-        })
-    }
-
-    /// Finds the addresses of an endpoint: at once, or on a thread when the name has to be looked up.
-    fn look_up(&mut self, key: PeerKey, config: &LinkConfig) {
-        let (host, port) = (config.endpoint.host().to_owned(), config.endpoint.port());
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return self.resolved(key, Ok(vec![SocketAddr::new(ip, port)]));
-        }
-        let mailbox = Arc::clone(&self.mailbox);
-        let look_up = move || {
-            let addresses = (host.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
-            // A loop that has ended needs no answer.
-            let _ = mailbox.send(Command::Resolved { key, addresses });
-        };
-        if let Err(error) = std::thread::Builder::new()
-            .name("kettle-lookup".into())
-            .spawn(look_up)
-        {
-            self.resolved(key, Err(error));
-        }
-    }
-
-    fn try_next_address(&mut self, slot: u32) {
-        let Some(Slot::Connecting(connecting)) = self.slots.get_mut(slot as usize) else {
-            return;
-        };
-        let key = connecting.key;
-        while let Some(address) = connecting.addresses.pop_front() {
-            let attached = socket::stream(&address).and_then(|stream| {
-                socket::set_nodelay(&stream, connecting.nodelay)?;
-                self.driver.attach(stream, Role::Stream, token(key))
-            });
-            match attached {
-                Ok(socket) => {
-                    connecting.socket = Some(socket);
-                    return self.driver.submit(Op::Connect { socket, address });
-                }
-                Err(error) => connecting.error = Some(error.to_string()),
-            }
-        }
-        self.connect_failed(slot, false);
-    }
-
-    fn connected(&mut self, key: PeerKey, socket: SocketId, id: u64, until: Instant) {
-        let Some(link) = self.clients.links.get_mut(&id) else {
-            self.slots.remove(key.slot as usize);
-            return self.driver.detach(socket);
-        };
-        let mut limits = link.config.limits.clone();
-        limits.handshake_timeout = until - self.now;
-        let peer = Peer::calling(self.now, limits, Calling::default());
-        let connection = Connection::new(key, socket, peer, Some(id));
-        self.slots[key.slot as usize] = Slot::Connection(Box::new(connection));
-        link.state = LinkState::Up {
-            key,
-            greeted: false,
-        };
-        let mut waiting = std::mem::take(&mut link.waiting);
-        while let Some(request) = waiting.pop() {
-            self.start_call(key, request);
-        }
-        self.ready(key.slot);
-    }
-
-    /// The loop ends: nobody waits any longer for connections that are being made.
-    pub(super) fn abandon_connecting(&mut self) {
-        let connecting = |slot: &Slot| matches!(slot, Slot::Connecting(_));
-        let slots = self.slots.iter().filter(|(_, slot)| connecting(slot));
-        let slots: Vec<u32> = slots.map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
-            self.connect_failed(slot, false);
-        }
-    }
-
-    /// No address could be connected, or not in time.
-    fn connect_failed(&mut self, slot: u32, timed_out: bool) {
-        let Some(Slot::Connecting(connecting)) = self.slots.try_remove(slot as usize) else {
-            return;
-        };
-        if let Some(socket) = connecting.socket {
-            self.driver.detach(socket);
-        }
-        let Some(link) = self.clients.links.get_mut(&connecting.link) else {
-            return;
-        };
-        let why = match (timed_out, connecting.error) {
-            (true, _) => format!(
-                "no connection within {:?} (connect_timeout)",
-                link.config.connect_timeout
-            ),
-            (false, Some(error)) => error,
-            (false, None) => "the name has no address".to_owned(),
-        };
-        link.state = LinkState::Idle;
-        link.waiting.fail(&link.config.unreachable(false, &why));
-        let status = link.config.unreachable(timed_out, &why);
-        link.answer_connects(&Err(status));
+/// How many calls a connection has.
+fn open_calls(slots: &Slab<Slot>, key: PeerKey) -> usize {
+    match slots.get(key.slot as usize) {
+        Some(Slot::Connection(connection)) => connection.peer.open_calls(),
+        _ => 0,
     }
 }
 
 impl Clients {
     fn link(&mut self, config: Arc<LinkConfig>) -> &mut Link {
-        self.links.entry(config.id).or_insert_with(|| Link {
-            config,
-            state: LinkState::Idle,
-            waiting: Waiting::default(),
-            connects: Vec::new(),
-        })
-    }
-}
-
-impl Connecting {
-    fn new(key: PeerKey, config: &LinkConfig, until: Instant) -> Self {
-        Self {
-            key,
-            link: config.id,
-            until,
-            nodelay: config.nodelay,
-            addresses: VecDeque::new(),
-            socket: None,
-            error: None,
-        }
-    }
-}
-
-impl Link {
-    fn answer_connects(&mut self, answer: &Result<(), Status>) {
-        for promise in self.connects.drain(..) {
-            promise.answer(answer.clone());
-        }
+        let id = config.id;
+        self.links.entry(id).or_insert_with(|| Link::new(config))
     }
 }
 
 impl Failure {
-    /// Whether the server did not greet in time.
-    fn is_timeout(&self) -> bool {
-        matches!(self.0, Some(ProtocolError::HandshakeTimeout))
+    fn reason(&self) -> Unreachable {
+        match &self.0 {
+            Some(ProtocolError::HandshakeTimeout) => Unreachable::TimedOut,
+            Some(ProtocolError::Goodbye { code, .. }) if *code == Code::ResourceExhausted => {
+                Unreachable::Refused
+            }
+            _ => Unreachable::Failed,
+        }
     }
 }
 

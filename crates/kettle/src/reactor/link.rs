@@ -1,0 +1,211 @@
+//! A channel's connections to its server, as its loop keeps them.
+
+use crate::Status;
+use crate::backoff::Random;
+use crate::key::PeerKey;
+use crate::link::{LinkConfig, Unreachable};
+use crate::peer::Waiting;
+use crate::pending::Promise;
+use kettle_proto::Instant;
+use std::sync::Arc;
+
+/// A channel's way to its server.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) config: Arc<LinkConfig>,
+    /// One for each connection; at least one.
+    pub(super) subchannels: Box<[Subchannel]>,
+    /// Calls that wait for a connection.
+    pub(super) waiting: Waiting,
+    /// Callers that wait for the connections only.
+    connects: Vec<Promise<(), ()>>,
+    /// Why the last connection could not be made.
+    error: Option<Status>,
+    /// Counts the calls, so that connections with equally many take turns.
+    turn: usize,
+    /// The earliest time that stands in the timers for this link.
+    scheduled: Option<Instant>,
+}
+
+/// One connection of a channel, from one to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Subchannel {
+    pub(super) state: State,
+    /// Attempts that failed since the server last greeted.
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The next call connects.
+    Idle,
+    /// Looking the name up, or connecting.
+    Connecting,
+    /// Connected; calls may be made, whether the server has greeted or not.
+    Up { key: PeerKey, greeted: bool },
+    /// Connecting failed; it is not tried again before this time.
+    Backoff { until: Instant },
+}
+
+impl Link {
+    pub(super) fn new(config: Arc<LinkConfig>) -> Self {
+        let new = Subchannel {
+            state: State::Idle,
+            failures: 0,
+        };
+        Self {
+            subchannels: vec![new; config.connections].into(),
+            config,
+            waiting: Waiting::default(),
+            connects: Vec::new(),
+            error: None,
+            turn: 0,
+            scheduled: None,
+        }
+    }
+
+    /// The connection of a link that has only one, and has it.
+    pub(super) fn only(&self) -> Option<PeerKey> {
+        match self.subchannels[..] {
+            [
+                Subchannel {
+                    state: State::Up { key, .. },
+                    ..
+                },
+            ] => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The connection for the next call: one that the server has greeted if there is any, of those the
+    /// one with the fewest calls, of those the next in turn.
+    pub(super) fn choose(&mut self, calls: impl Fn(PeerKey) -> usize) -> Option<PeerKey> {
+        self.turn = self.turn.wrapping_add(1);
+        let count = self.subchannels.len();
+        let in_turn = (0..count).map(|n| &self.subchannels[self.turn.wrapping_add(n) % count]);
+        let up = in_turn.filter_map(|subchannel| match subchannel.state {
+            State::Up { key, greeted } => Some((!greeted, key)),
+            _ => None,
+        });
+        let best = up.min_by_key(|(silent, key)| (*silent, calls(*key)));
+        best.map(|(_, key)| key)
+    }
+
+    /// A subchannel that may connect now; it is marked as connecting.
+    pub(super) fn begin_connect(&mut self, now: Instant) -> Option<usize> {
+        let may = |state: State| match state {
+            State::Idle => true,
+            State::Backoff { until } => until <= now,
+            State::Connecting | State::Up { .. } => false,
+        };
+        let index = self.subchannels.iter().position(|it| may(it.state))?;
+        self.subchannels[index].state = State::Connecting;
+        Some(index)
+    }
+
+    /// Whether a call that waits may soon have a connection.
+    pub(super) fn is_hopeful(&self) -> bool {
+        let hopeful = |state| matches!(state, State::Connecting | State::Up { .. });
+        self.subchannels.iter().any(|it| hopeful(it.state))
+    }
+
+    /// The subchannel that has this connection.
+    pub(super) fn with_key(&mut self, of: PeerKey) -> Option<&mut Subchannel> {
+        let has = |state| matches!(state, State::Up { key, .. } if key == of);
+        self.subchannels.iter_mut().find(|it| has(it.state))
+    }
+
+    /// A caller waits for the connections.
+    pub(super) fn await_connect(&mut self, promise: Promise<(), ()>) {
+        self.connects.push(promise);
+    }
+
+    /// Answers those who wait for the connections only, once there is something to tell.
+    pub(super) fn answer_connects(&mut self) {
+        if self.subchannels.iter().all(Subchannel::is_greeted) {
+            for promise in self.connects.drain(..) {
+                promise.answer(Ok(()));
+            }
+        }
+    }
+
+    /// A connection could not be made, or was lost: those who wait for it only learn why.
+    pub(super) fn failed(&mut self, reason: Unreachable, why: &str) {
+        let status = self.config.unreachable(reason, why);
+        for promise in self.connects.drain(..) {
+            promise.answer(Err(status.clone()));
+        }
+        self.error = Some(status);
+    }
+
+    /// The status of a call that finds no connection, and does not wait for one.
+    pub(super) fn unavailable(&self, now: Instant) -> Status {
+        let why = self.error.as_ref().map_or("", Status::message);
+        match self.retry_at() {
+            Some(until) if now < until => {
+                let pause = (until - now).as_millis().max(1);
+                Status::unavailable(format!("{why}; the next attempt is in {pause} ms"))
+            }
+            _ => Status::unavailable(why.to_owned()),
+        }
+    }
+
+    /// The time to add to the timers, when the link's next one is earlier than what stands there.
+    pub(super) fn schedule(&mut self) -> Option<Instant> {
+        let retry = self.retry_at();
+        let retry = retry.filter(|_| !self.waiting.is_empty() && !self.is_hopeful());
+        let next = self
+            .waiting
+            .next_deadline()
+            .into_iter()
+            .chain(retry)
+            .min()?;
+        if self.scheduled.is_some_and(|scheduled| scheduled <= next) {
+            return None;
+        }
+        self.scheduled = Some(next);
+        self.scheduled
+    }
+
+    /// A time that stood in the timers has come.
+    pub(super) fn timeout(&mut self, scheduled: Instant, now: Instant) {
+        if self.scheduled == Some(scheduled) {
+            self.scheduled = None;
+        }
+        self.waiting.expire(now);
+    }
+
+    fn retry_at(&self) -> Option<Instant> {
+        let until = |it: &Subchannel| match it.state {
+            State::Backoff { until } => Some(until),
+            _ => None,
+        };
+        self.subchannels.iter().filter_map(until).min()
+    }
+}
+
+impl Subchannel {
+    /// The server has greeted.
+    pub(super) fn greeted(&mut self) {
+        if let State::Up { greeted, .. } = &mut self.state {
+            *greeted = true;
+            self.failures = 0;
+        }
+    }
+
+    pub(super) fn is_greeted(&self) -> bool {
+        matches!(self.state, State::Up { greeted: true, .. })
+    }
+
+    /// The connection takes no more calls.
+    pub(super) fn lost(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// No connection was made, or the server did not greet on it.
+    pub(super) fn failed(&mut self, now: Instant, config: &LinkConfig, random: &mut Random) {
+        self.failures = self.failures.saturating_add(1);
+        let until = now + config.backoff.pause(self.failures, random);
+        self.state = State::Backoff { until };
+    }
+}
