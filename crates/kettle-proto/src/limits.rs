@@ -30,8 +30,12 @@ pub struct Limits {
     /// `idle_timeout`: how long a connection without calls and without bytes stays open. Default
     /// 10 min on a server; `None`, for ever, on a client.
     pub idle_timeout: Option<Duration>,
-    /// `ping_timeout`: how long a ping may stay unanswered. Default 20 s, as gRPC's.
+    /// `ping_timeout`: how long after a ping nothing at all may come. Default 20 s, as gRPC's.
     pub ping_timeout: Duration,
+    /// `keepalive_interval`: how long nothing may come while calls are open before a ping asks for a
+    /// sign of life. Default `None`: never. Without calls nothing is lost with the connection, and
+    /// `idle_timeout` counts.
+    pub keepalive_interval: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -47,6 +51,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_secs(600)),
             ping_timeout: Duration::from_secs(20),
+            keepalive_interval: None,
         }
     }
 }

@@ -90,6 +90,9 @@ pub trait Machine: Send + fmt::Debug {
     /// Asks the peer for a sign of life; [`Event::Pong`] follows. At most one is open at a time.
     fn ping(&mut self, now: Instant);
 
+    /// Whether a ping is open. Its answer has to be read, whatever else is not wanted now.
+    fn awaits_pong(&self) -> bool;
+
     /// Server: tells the peer to open no more calls; those open go on. Client: says that it will
     /// open none. When both sides have said so and no call is open, [`Event::Closed`] follows.
     fn drain(&mut self, now: Instant);

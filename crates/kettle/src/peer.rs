@@ -131,6 +131,15 @@ enum Phase {
     Closed,
 }
 
+impl Speech {
+    fn awaits_pong(&self) -> bool {
+        match self {
+            Self::Machine(machine) => machine.awaits_pong(),
+            Self::Detecting { .. } => false,
+        }
+    }
+}
+
 impl Peer {
     /// The server's end of a connection whose protocol is not known yet.
     pub(crate) fn serving(now: Instant, limits: Limits, serving: Serving) -> Self {
@@ -342,6 +351,8 @@ impl Peer {
         // What waits in the machine may wait for credit, which has to be read. And a client goes on
         // reading: two ends that both stop would wait for each other for ever.
         let full = matches!(self.calls, Calls::Serving(_)) && self.outbox.is_full();
+        // A peer that answers a ping must be heard; what else it sends is limited.
+        let full = full && !self.machine.awaits_pong();
         Wants {
             receive: !self.ended && (self.phase != Phase::Open || !full && !self.again),
             expect: if self.phase == Phase::Open { expect } else { 0 },

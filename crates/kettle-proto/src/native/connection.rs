@@ -107,8 +107,11 @@ pub struct Connection {
     pub(super) handshake_at: Option<Instant>,
     idle_timeout: Option<Duration>,
     ping_timeout: Duration,
-    /// When bytes last came or went.
-    pub(super) active_at: Instant,
+    keepalive_interval: Option<Duration>,
+    /// When bytes last came.
+    pub(super) heard_at: Instant,
+    /// When bytes last went.
+    pub(super) sent_at: Instant,
     /// The open ping: when it was sent.
     pub(super) ping_sent_at: Option<Instant>,
     pub(super) ping_number: u64,
@@ -166,7 +169,9 @@ impl Connection {
             handshake_at: Some(now + config.limits.handshake_timeout),
             idle_timeout: config.limits.idle_timeout,
             ping_timeout: config.limits.ping_timeout,
-            active_at: now,
+            keepalive_interval: config.limits.keepalive_interval,
+            heard_at: now,
+            sent_at: now,
             ping_sent_at: None,
             ping_number: config.ping_seed,
             pongs_waiting: 0,
@@ -364,11 +369,23 @@ impl Connection {
         let quiet = self.phase == Phase::Open && self.streams.len() == 0;
         self.idle_timeout
             .filter(|_| quiet)
-            .map(|timeout| self.active_at + timeout)
+            .map(|timeout| self.heard_at.max(self.sent_at) + timeout)
     }
 
+    /// When the peer counts as gone. Whatever comes is a sign of life: the answer to a ping may stand
+    /// behind a long message.
     pub(super) fn ping_at(&self) -> Option<Instant> {
-        self.ping_sent_at.map(|sent| sent + self.ping_timeout)
+        self.ping_sent_at
+            .filter(|_| !self.peer_ended)
+            .map(|sent| sent.max(self.heard_at) + self.ping_timeout)
+    }
+
+    /// When the peer is asked for a sign of life. One that has ended its side can give none.
+    pub(super) fn keepalive_at(&self) -> Option<Instant> {
+        let busy = self.phase == Phase::Open && 0 < self.streams.len();
+        self.keepalive_interval
+            .filter(|_| busy && !self.peer_ended && self.ping_sent_at.is_none())
+            .map(|interval| self.heard_at + interval)
     }
 
     /// A call's time is over: each side ends it by its own clock.

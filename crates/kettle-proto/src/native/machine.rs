@@ -50,6 +50,8 @@ impl Machine for Connection {
             self.fail(ProtocolError::PingTimeout);
         } else if passed(self.idle_at()) {
             self.fail(ProtocolError::IdleTimeout);
+        } else if passed(self.keepalive_at()) {
+            self.ping(now);
         }
     }
 
@@ -88,7 +90,7 @@ impl Machine for Connection {
         if self.out.is_empty() {
             return None;
         }
-        self.active_at = now;
+        self.sent_at = now;
         let n = self.out.len().min(max.max(1));
         self.out_taken += n;
         let given = self.out.cut(n);
@@ -107,6 +109,7 @@ impl Machine for Connection {
             self.handshake_at,
             self.ping_at(),
             self.idle_at(),
+            self.keepalive_at(),
         ];
         timers.into_iter().flatten().min()
     }
@@ -167,6 +170,10 @@ impl Machine for Connection {
             0,
             &[&self.ping_number.to_be_bytes()],
         );
+    }
+
+    fn awaits_pong(&self) -> bool {
+        self.ping_sent_at.is_some()
     }
 
     fn drain(&mut self, _now: Instant) {

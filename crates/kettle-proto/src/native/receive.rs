@@ -40,7 +40,7 @@ impl Connection {
     /// Takes received bytes apart. Bytes behind the end of the connection are ignored.
     pub(super) fn receive(&mut self, now: Instant, mut bytes: Segment) {
         if !bytes.is_empty() {
-            self.active_at = now;
+            self.heard_at = now;
         }
         while !bytes.is_empty() && self.phase != Phase::Closed && !self.peer_ended {
             if self.take_whole(&mut bytes) {

@@ -81,6 +81,124 @@ fn a_ping_measures_the_round_trip_and_its_absence_ends_the_connection() {
 }
 
 #[test]
+fn whatever_comes_behind_a_ping_is_a_sign_of_life() {
+    let mut ends = Ends::ready(Config::default(), Config::default());
+    ends.open(b"x".to_vec());
+    ends.pump();
+    let (call, _) = ends.accept();
+    ends.server.finish(call, reply(vec![b'y'; 100]));
+    let answer = output(&mut ends.server, ends.now);
+    ends.client.ping(ends.now);
+    for byte in &answer[..10] {
+        ends.later(19_999);
+        ends.client
+            .handle_bytes(ends.now, Segment::from(vec![*byte]));
+    }
+    ends.later(19_999);
+    assert_eq!(ends.client_events(), [""; 0]);
+    ends.later(1);
+    let lost = "the connection is over: the peer did not answer a ping in time";
+    assert_eq!(
+        ends.client_events(),
+        [
+            format!("Finished 1 UNAVAILABLE: {lost}"),
+            closed("Some(PingTimeout)")
+        ]
+    );
+}
+
+fn keepalive() -> Config {
+    config(|limits| {
+        limits.keepalive_interval = Some(Duration::from_millis(100));
+        limits.ping_timeout = Duration::from_millis(50);
+        limits.idle_timeout = None;
+    })
+}
+
+#[test]
+fn a_silent_peer_is_asked_for_a_sign_of_life_and_left_without_one() {
+    let mut ends = Ends::ready(keepalive(), Config::default());
+    ends.open(b"x".to_vec());
+    ends.pump();
+    ends.server_events();
+    for _ in 0..3 {
+        assert_eq!(
+            ends.client.poll_timeout(),
+            Some(ends.now + Duration::from_millis(100))
+        );
+        ends.later(99);
+        assert_eq!(output(&mut ends.client, ends.now), b"");
+        ends.later(1);
+        crate::ends::to_server(&mut ends);
+        ends.later(49);
+        crate::ends::to_client(&mut ends);
+        assert_eq!(ends.client_events(), ["Pong { round_trip: 49ms }"]);
+    }
+    ends.later(100);
+    assert!(!output(&mut ends.client, ends.now).is_empty(), "a ping");
+    ends.later(49);
+    assert_eq!(ends.client_events(), [""; 0]);
+    ends.later(1);
+    let events = ends.client_events();
+    assert!(
+        events[0].starts_with("Finished 1 UNAVAILABLE"),
+        "{events:?}"
+    );
+    assert_eq!(events[1..], [closed("Some(PingTimeout)")]);
+}
+
+#[test]
+fn a_peer_that_says_something_is_not_asked() {
+    let mut ends = Ends::ready(Config::default(), keepalive());
+    ends.open(b"x".to_vec());
+    ends.pump();
+    ends.server_events();
+    for _ in 0..5 {
+        ends.later(99);
+        ends.client.ping(ends.now);
+        crate::ends::to_server(&mut ends);
+        // What the server says is no sign of the client's life.
+        crate::ends::to_client(&mut ends);
+        assert_eq!(ends.client_events(), ["Pong { round_trip: 0ns }"]);
+    }
+    ends.later(99);
+    assert_eq!(output(&mut ends.server, ends.now), b"");
+    ends.later(1);
+    assert!(!output(&mut ends.server, ends.now).is_empty(), "a ping");
+}
+
+#[test]
+fn without_calls_nobody_is_asked_and_with_the_first_call_at_once() {
+    let mut ends = Ends::ready(keepalive(), keepalive());
+    assert_eq!(ends.client.poll_timeout(), None);
+    ends.later(1000);
+    assert_eq!(output(&mut ends.client, ends.now), b"");
+    assert_eq!(output(&mut ends.server, ends.now), b"");
+    ends.open(b"x".to_vec());
+    assert!(ends.client.poll_timeout() <= Some(ends.now));
+    ends.later(0);
+    ends.later(50);
+    let events = ends.client_events();
+    assert_eq!(events.last(), Some(&closed("Some(PingTimeout)")));
+}
+
+/// A server that stops ends its own reading side on a blocking model, and lets its calls finish.
+#[test]
+fn a_peer_whose_stream_has_ended_is_not_asked() {
+    let mut ends = Ends::ready(Config::default(), keepalive());
+    ends.open(b"x".to_vec());
+    ends.pump();
+    let (call, _) = ends.accept();
+    ends.later(100);
+    assert!(!output(&mut ends.server, ends.now).is_empty(), "a ping");
+    ends.server.handle_end(ends.now);
+    ends.later(10_000);
+    assert_eq!(ends.server_events(), [""; 0]);
+    ends.server.finish(call, reply(b"y".to_vec()));
+    assert!(!output(&mut ends.server, ends.now).is_empty());
+}
+
+#[test]
 fn a_deadline_passes_without_help_of_the_peer() {
     let mut ends = Ends::ready(Config::default(), Config::default());
     let timeout = Some(Duration::from_millis(10));
@@ -267,7 +385,11 @@ fn a_pong_with_another_number_is_no_answer() {
     server.ping(at(0));
     server.handle_bytes(at(5), Segment::from(frame(6, 0, 0, 0, &[9; 8])));
     assert_eq!(drain(&mut server), ["Ready"]);
-    server.handle_timeout(at(20_000));
+    assert!(server.awaits_pong());
+    // A sign of life it is.
+    server.handle_timeout(at(20_004));
+    assert_eq!(drain(&mut server), [""; 0]);
+    server.handle_timeout(at(20_005));
     assert_eq!(drain(&mut server), [closed("Some(PingTimeout)")]);
 }
 
