@@ -264,6 +264,7 @@ impl Connection {
             self.lose_unsent(call, status, beyond);
         }
         self.rest = Vec::new();
+        self.body = None;
         self.turns = VecDeque::new();
         self.deadlines.clear();
         self.events.push_back(Event::Closed { error });

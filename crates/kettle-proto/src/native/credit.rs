@@ -1,6 +1,6 @@
 //! Credit: how many message bytes may be sent, and what is returned to the peer.
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::frame;
 use super::hello::Settings;
 use crate::{CallId, ProtocolError};
@@ -78,7 +78,8 @@ impl Connection {
     fn return_much(&mut self, whole: u64) {
         let mut bytes = self.owed - self.held;
         let short = self.receive_credit < whole / 4;
-        if bytes == 0 && self.receive_credit == 0 {
+        // Below zero: what was lent to a message that was given up went to others.
+        if bytes <= 0 && self.receive_credit == 0 {
             bytes = self.lend() as i64;
         }
         if bytes <= 0 || !short && (bytes as u64) < whole / 2 {
@@ -110,6 +111,9 @@ impl Connection {
     }
 
     fn put_credit(&mut self, stream: u32, bytes: u64) {
+        if self.phase == Phase::Closed {
+            return; // a goodbye is the last word
+        }
         let bytes = (bytes as u32).to_be_bytes();
         frame::put(&mut self.out, frame::CREDIT, 0, stream, &[&bytes]);
     }

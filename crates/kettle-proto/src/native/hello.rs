@@ -146,6 +146,9 @@ impl Hello {
                 "a hello that does not start with CE 4B 54 4C",
             ));
         }
+        if known < MAGIC.len() {
+            return Err(Stop::Need(known + 1)); // a wrong byte is told when it comes
+        }
         let Some(fixed) = bytes.first_chunk::<HELLO_BYTES_MIN>() else {
             return Err(Stop::Need(HELLO_BYTES_MIN));
         };

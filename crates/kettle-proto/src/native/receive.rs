@@ -50,9 +50,9 @@ impl Connection {
                 Some(_) => Ok(()),
                 None => self.take_head(now, &mut bytes),
             };
-            self.take_body(&mut bytes);
-            if let Err(error) = step {
-                self.fail(error);
+            match step {
+                Ok(()) => self.take_body(&mut bytes),
+                Err(error) => self.fail(error),
             }
         }
     }
@@ -210,7 +210,7 @@ impl Connection {
             }
         }
         if header.has(flag::MESSAGE) {
-            stream.replied = true;
+            stream.replied |= self.client;
             return self.begin_message(call, header.flags, message_bytes, total, status);
         }
         if stream.assembly.is_some() {
