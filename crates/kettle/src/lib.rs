@@ -23,6 +23,7 @@ mod endpoint;
 mod error;
 mod extensions;
 mod interceptor;
+mod keepalive;
 mod key;
 mod link;
 mod local;

@@ -10,6 +10,7 @@ pub(crate) use threads::Threads;
 
 use crate::error::Kind;
 use crate::interceptor::Interceptor;
+use crate::keepalive;
 use crate::peer::Hosted;
 use crate::reactor::Serves;
 use crate::router::Router;
@@ -151,6 +152,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Asks a client for a sign of life (PING) when it has calls open and nothing has come from it for
+    /// `interval`. When nothing comes for `timeout` more, the connection is given up, and its handlers
+    /// that still wait are dropped. Default: never. Both at least 10 ms.
+    ///
+    /// Anything that comes is a sign of life. A client must be able to take what was sent before the
+    /// PING within `timeout`, so set it longer than your slowest readers pause. A connection without
+    /// calls is not asked: [`ServerBuilder::idle_timeout`] closes it.
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        keepalive::set(&mut self.limits, interval, timeout);
+        self
+    }
+
     /// How long calls may go on after a stop began. Default 30 s.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = grace;
@@ -230,6 +243,7 @@ impl ServerBuilder {
             let text = format!("loops is {}, and must be 1 to {LOOPS_MAX}", self.loops);
             return config(text);
         }
+        keepalive::check(&self.limits)?;
         let loopless = matches!(self.model, Model::Blocking | Model::Threads);
         if loopless && self.open_driver.is_none() && self.loops != 1 {
             let (model, origin) = (self.model, self.env.origin());

@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::endpoint::InvalidEndpoint;
 use crate::error::Kind;
 use crate::interceptor::Interceptor;
+use crate::keepalive;
 use crate::link::{LinkConfig, Unreachable};
 use crate::local::open_for_clients;
 use crate::mailbox::Mailbox;
@@ -122,6 +123,19 @@ impl ChannelBuilder {
         self
     }
 
+    /// Asks the server for a sign of life (PING) when calls are open and nothing has come from it for
+    /// `interval`. When nothing comes for `timeout` more, the connection is given up, and its calls end
+    /// with UNAVAILABLE: so a connection whose other end is gone without a word fails its calls within
+    /// the two together. Default: never; such calls wait for their deadline. Both at least 10 ms.
+    ///
+    /// Anything that comes is a sign of life, so a busy connection is never asked. A connection without
+    /// calls is not asked either; the first call after a longer silence asks at once.
+    #[must_use]
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        keepalive::set(&mut self.limits, interval, timeout);
+        self
+    }
+
     /// Whether small packets are sent at once (TCP_NODELAY). Default true.
     #[must_use]
     pub fn nodelay(mut self, nodelay: bool) -> Self {
@@ -209,6 +223,7 @@ impl ChannelBuilder {
     }
 
     fn check(&self) -> Result<(), Error> {
+        keepalive::check(&self.limits)?;
         let Backoff { base, max } = self.backoff;
         let wrong = if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             let connections = self.connections;

@@ -66,6 +66,18 @@ impl Waiting {
         self.queue.pop_front()
     }
 
+    /// Takes all calls that do not wait for as long as it takes.
+    pub(crate) fn take_hasty(&mut self) -> Waiting {
+        let (patient, hasty): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|request| request.wait_for_ready);
+        self.queue = patient;
+        Waiting {
+            queue: hasty,
+            ..Waiting::default()
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

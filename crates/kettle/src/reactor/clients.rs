@@ -8,7 +8,7 @@ use crate::call::CallRequest;
 use crate::key::PeerKey;
 use crate::link::{LinkConfig, Unreachable};
 use crate::numbered::NumberMap;
-use crate::peer::{Calling, Failure, Peer};
+use crate::peer::{Calling, Failure, Peer, Waiting};
 use crate::pending::Promise;
 use crate::timers::Timers;
 use kettle_io::SocketId;
@@ -44,7 +44,7 @@ impl Reactor {
             return self.start_call(key, request);
         }
         let slots = &self.slots;
-        let chosen = link.choose(|key| open_calls(slots, key));
+        let chosen = link.choose(&request, |key| open_calls(slots, key));
         self.raise(id);
         if let Some(key) = chosen {
             return self.start_call(key, request);
@@ -109,28 +109,30 @@ impl Reactor {
             return;
         };
         let config = Arc::clone(&link.config);
-        let mut looked_at = true;
+        let mut waiting = Waiting::default();
         if let Some(subchannel) = link.with_key(key) {
             if news.ready {
                 subchannel.greeted();
             }
-            let greeted = subchannel.is_greeted();
-            if over && greeted {
+            if over && subchannel.is_greeted() {
                 subchannel.lost();
             } else if over {
                 subchannel.failed(self.now, &config, &mut self.clients.random);
-                looked_at = false;
             }
             link.answer_connects();
+            if news.ready && !over {
+                waiting = std::mem::take(&mut link.waiting);
+            }
             if over {
                 let failure = news.failure.unwrap_or(Failure(None));
                 link.failed(failure.reason(), &failure.to_string());
                 self.link_down(id);
             }
         }
-        while let Some(mut request) = again.pop() {
-            // A server that did not even greet is one that cannot be reached.
-            request.tries -= u8::from(!looked_at && 0 < request.tries);
+        while let Some(request) = waiting.pop() {
+            self.start_call(key, request);
+        }
+        while let Some(request) = again.pop() {
             self.client_call(Arc::clone(&config), request);
         }
     }
@@ -149,7 +151,8 @@ impl Reactor {
         }
     }
 
-    /// A subchannel's connection is made: the calls that waited for one go to it.
+    /// A subchannel's connection is made. Calls go to it at once, but for those that wait for the server:
+    /// they want to see it greet.
     pub(super) fn connected(&mut self, slot: u32, socket: SocketId) {
         let Some(Slot::Connecting(connecting)) = self.slots.get(slot as usize) else {
             return;
@@ -167,8 +170,8 @@ impl Reactor {
         self.slots[slot as usize] = Slot::Connection(Box::new(connection));
         let greeted = false;
         link.subchannels[subchannel].state = State::Up { key, greeted };
-        let mut waiting = std::mem::take(&mut link.waiting);
-        while let Some(request) = waiting.pop() {
+        let mut hasty = link.waiting.take_hasty();
+        while let Some(request) = hasty.pop() {
             self.start_call(key, request);
         }
         self.ready(slot);
@@ -198,6 +201,9 @@ impl Reactor {
         {
             let status = link.unavailable(self.now);
             link.waiting.fail(&status);
+            if !link.waiting.is_empty() {
+                self.raise(id);
+            }
         }
         self.schedule_link(id);
     }

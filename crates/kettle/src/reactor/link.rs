@@ -2,12 +2,14 @@
 
 use crate::Status;
 use crate::backoff::Random;
+use crate::call::CallRequest;
 use crate::key::PeerKey;
 use crate::link::{LinkConfig, Unreachable};
 use crate::peer::Waiting;
 use crate::pending::Promise;
 use kettle_proto::Instant;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A channel's way to its server.
 #[derive(Debug)]
@@ -64,27 +66,31 @@ impl Link {
         }
     }
 
-    /// The connection of a link that has only one, and has it.
+    /// The connection of a link that has only one, on which the server has greeted.
     pub(super) fn only(&self) -> Option<PeerKey> {
-        match self.subchannels[..] {
-            [
-                Subchannel {
-                    state: State::Up { key, .. },
-                    ..
-                },
-            ] => Some(key),
+        match &self.subchannels[..] {
+            [only] => only.greeted_key(),
             _ => None,
         }
     }
 
-    /// The connection for the next call: one that the server has greeted if there is any, of those the
-    /// one with the fewest calls, of those the next in turn.
-    pub(super) fn choose(&mut self, calls: impl Fn(PeerKey) -> usize) -> Option<PeerKey> {
+    /// The connection for the next call: one on which the server has greeted if there is any, of those
+    /// the one with the fewest calls, of those the next in turn.
+    ///
+    /// A call that waits for the server is not risked before the greeting: a server that is about to
+    /// end, or is full, closes without a word as often as not, and what was sent may have been run.
+    pub(super) fn choose(
+        &mut self,
+        request: &CallRequest,
+        calls: impl Fn(PeerKey) -> usize,
+    ) -> Option<PeerKey> {
         self.turn = self.turn.wrapping_add(1);
         let count = self.subchannels.len();
         let in_turn = (0..count).map(|n| &self.subchannels[self.turn.wrapping_add(n) % count]);
         let up = in_turn.filter_map(|subchannel| match subchannel.state {
-            State::Up { key, greeted } => Some((!greeted, key)),
+            State::Up { key, greeted } if greeted || !request.wait_for_ready => {
+                Some((!greeted, key))
+            }
             _ => None,
         });
         let best = up.min_by_key(|(silent, key)| (*silent, calls(*key)));
@@ -143,8 +149,8 @@ impl Link {
         let why = self.error.as_ref().map_or("", Status::message);
         match self.retry_at() {
             Some(until) if now < until => {
-                let pause = (until - now).as_millis().max(1);
-                Status::unavailable(format!("{why}; the next attempt is in {pause} ms"))
+                let pause = Duration::from_millis((until - now).as_millis() as u64 + 1);
+                Status::unavailable(format!("{why}; the next attempt is in {pause:?}"))
             }
             _ => Status::unavailable(why.to_owned()),
         }
@@ -194,7 +200,14 @@ impl Subchannel {
     }
 
     pub(super) fn is_greeted(&self) -> bool {
-        matches!(self.state, State::Up { greeted: true, .. })
+        self.greeted_key().is_some()
+    }
+
+    fn greeted_key(&self) -> Option<PeerKey> {
+        match self.state {
+            State::Up { key, greeted: true } => Some(key),
+            _ => None,
+        }
     }
 
     /// The connection takes no more calls.

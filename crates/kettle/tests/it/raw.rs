@@ -51,6 +51,27 @@ impl RawClient {
         self.stream.write_all(&bytes).unwrap();
     }
 
+    /// Sends a ping, whether the last one was answered or not.
+    pub fn ping(&mut self) {
+        let ping = kettle_testkit::frames::frame(0x05, 0, 0, 0, &[7; 8]);
+        self.stream.write_all(&ping).unwrap();
+    }
+
+    /// Waits for a ping, and answers it.
+    pub fn answer_ping(&mut self) {
+        loop {
+            let mut buffer = vec![0; 65_536];
+            let n = self.stream.read(&mut buffer).unwrap();
+            assert!(0 < n, "the server has closed");
+            buffer.truncate(n);
+            self.machine.handle_bytes(NOW, buffer.into());
+            let pong = self.output();
+            if !pong.is_empty() {
+                return self.stream.write_all(&pong).unwrap();
+            }
+        }
+    }
+
     /// Reads until the next event; `None` when the server has closed.
     pub fn event(&mut self) -> Option<Event> {
         loop {
