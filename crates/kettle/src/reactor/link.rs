@@ -222,3 +222,61 @@ impl Subchannel {
         self.state = State::Backoff { until };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backoff::Backoff;
+    use kettle_proto::limits::Limits;
+
+    const NOW: Instant = Instant::from_nanos(7);
+
+    fn link(connections: usize) -> Link {
+        Link::new(Arc::new(LinkConfig {
+            id: 0,
+            endpoint: "kettle://localhost:1".parse().unwrap(),
+            connections,
+            connect_timeout: Duration::from_secs(1),
+            backoff: Backoff::DEFAULT,
+            limits: Limits::default(),
+            nodelay: true,
+        }))
+    }
+
+    fn pause(subchannel: &mut Subchannel, config: &LinkConfig) -> Duration {
+        subchannel.failed(NOW, config, &mut Random::from_system());
+        match subchannel.state {
+            State::Backoff { until } => until - NOW,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_greeting_makes_the_next_pause_the_first_again() {
+        let mut link = link(1);
+        let (config, only) = (Arc::clone(&link.config), &mut link.subchannels[0]);
+        let pauses: Vec<_> = (0..9).map(|_| pause(only, &config)).collect();
+        assert!(Duration::from_secs(3) < pauses[8], "{pauses:?}");
+        let (slot, generation, greeted) = (0, 0, false);
+        let key = PeerKey { slot, generation };
+        only.state = State::Up { key, greeted };
+        assert!(Duration::from_secs(5) < pause(only, &config));
+        only.state = State::Up { key, greeted };
+        only.greeted();
+        assert!(pause(only, &config) <= Duration::from_millis(120));
+    }
+
+    #[test]
+    fn nothing_connects_before_its_pause_is_over() {
+        let mut link = link(2);
+        assert_eq!(link.begin_connect(NOW), Some(0));
+        assert_eq!(link.begin_connect(NOW), Some(1));
+        assert_eq!(link.begin_connect(NOW), None);
+        let config = Arc::clone(&link.config);
+        let pause = pause(&mut link.subchannels[1], &config);
+        assert!(link.is_hopeful(), "the other one is still connecting");
+        let early = pause - Duration::from_nanos(1);
+        assert_eq!(link.begin_connect(NOW + early), None);
+        assert_eq!(link.begin_connect(NOW + pause), Some(1));
+    }
+}
