@@ -78,9 +78,8 @@ impl Connection {
     fn return_much(&mut self, whole: u64) {
         let mut bytes = self.owed - self.held;
         let short = self.receive_credit < whole / 4;
-        // Below zero: what was lent to a message that was given up went to others.
         if bytes <= 0 && self.receive_credit == 0 {
-            bytes = self.lend() as i64;
+            bytes = self.lend(-bytes as u64) as i64;
         }
         if bytes <= 0 || !short && (bytes as u64) < whole / 2 {
             return;
@@ -90,10 +89,12 @@ impl Connection {
         self.put_credit(0, bytes as u64);
     }
 
-    /// All credit lies in incomplete messages, and none was lent: the oldest is lent what it lacks,
-    /// on its call and, by the result, on the connection. The peer finishes that one first, so at
-    /// most the whole credit and one message are held, and no mix of messages stops for ever.
-    fn lend(&mut self) -> u64 {
+    /// All credit lies in incomplete messages: the oldest is lent what it lacks, on its call and, by
+    /// the result, on the connection. The peer finishes that one first, so no mix of messages stops
+    /// for ever. When it gives that one up instead, what was `lent` goes into the next, which is lent
+    /// what it lacks in turn: together one message at most, so that no more can be held.
+    fn lend(&mut self, lent: u64) -> u64 {
+        let lent_max = u64::from(self.ours.message_bytes_max);
         let Some(stream) = self.streams.oldest_incomplete() else {
             return 0;
         };
@@ -101,6 +102,9 @@ impl Connection {
             .assembly
             .as_ref()
             .map_or(0, |one| one.total - one.announced);
+        if lent_max < lent + lacks {
+            return 0;
+        }
         let (id, more) = (stream.id, lacks.saturating_sub(stream.receive_credit));
         stream.receive_credit += more;
         stream.owed -= more as i64;

@@ -559,6 +559,39 @@ fn a_long_message_is_cut_to_the_peers_frames() {
     assert_eq!(message.map(|message| message.len()), Some(200_000));
 }
 
+/// A peer that spends what was lent to one message on others gets no second loan.
+#[test]
+fn incomplete_messages_hold_the_credit_and_one_message() {
+    const PART: usize = 65_536;
+    let (whole, message) = (65_536, 1 << 20);
+    let mut server = Connection::server(
+        config(|limits| {
+            limits.connection_credit_bytes = whole;
+            limits.message_bytes_max = message;
+        }),
+        at(0),
+    );
+    let length = u64::from(message).to_be_bytes();
+    let first = open(0x71, 1, 1, &[&path("/a.B/C")[..], &length].concat());
+    server.handle_bytes(at(0), [hello(&[]), first].concat().into());
+    let (mut held, mut stream, mut closed) = (0, 1, false);
+    while !closed && held <= 8 * message {
+        if held % (15 * PART as u32) == 0 {
+            stream += 1;
+            server.handle_bytes(at(0), open(0x70, 1, stream, &length).into());
+        }
+        server.handle_bytes(at(0), frame(0x02, 0x60, 0, stream, &[0; PART]).into());
+        held += PART as u32;
+        let events = drain(&mut server);
+        closed = events.iter().any(|event| event.starts_with("Closed"));
+    }
+    // The last part was refused.
+    assert!(
+        held - PART as u32 <= whole + message,
+        "{held} bytes are held"
+    );
+}
+
 #[test]
 fn pings_waiting_max() {
     let ping = frame(0x05, 0, 0, 0, &[7; 8]);
