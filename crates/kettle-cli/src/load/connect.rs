@@ -13,10 +13,6 @@ const AT_ONCE: usize = 512;
 /// How long the loop may take beyond the connections' own time-out to say that it passed.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What stands in the error of a connection that the server refused for a limit of its own: it says
-/// goodbye with this code.
-const REFUSED: &str = "goodbye: RESOURCE_EXHAUSTED";
-
 /// Connections to a server.
 #[derive(Debug, Default)]
 pub struct Connected {
@@ -95,9 +91,8 @@ impl Unserved {
     fn add(&mut self, error: &Error) {
         self.count += 1;
         self.timed_out += usize::from(error.is_timeout());
-        let why = with_causes(error);
-        self.refused += usize::from(why.contains(REFUSED));
-        self.first.get_or_insert(why);
+        self.refused += usize::from(error.is_refused());
+        self.first.get_or_insert_with(|| with_causes(error));
     }
 
     fn add_silent(&mut self, silent: usize) {
