@@ -47,14 +47,15 @@ pub enum Event {
         /// more comes from it. `None`: messages and the end follow as events of their own.
         message: Option<Chain>,
     },
-    /// Client: the reply's metadata, when there is any. Comes before the first message.
+    /// Client: the reply has begun, with this metadata. Comes before the first message; a reply without
+    /// metadata may leave it out.
     Headers {
         /// The call.
         call: CallId,
         /// Metadata of the reply.
         metadata: Metadata,
     },
-    /// A whole message arrived.
+    /// A whole message arrived. Its credit goes back by [`crate::Machine::consumed`].
     Message {
         /// The call.
         call: CallId,
@@ -84,6 +85,11 @@ pub enum Event {
         call: CallId,
         /// Why: cancelled by the client, deadline passed, connection lost.
         status: Status,
+    },
+    /// A call for which [`crate::Machine::has_room`] said no has room now.
+    Room {
+        /// The call.
+        call: CallId,
     },
     /// Client: the server takes no new calls on this connection; those open go on.
     Draining,

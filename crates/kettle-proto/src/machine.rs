@@ -10,7 +10,7 @@ use kettle_buf::{Encode, Payload, Segment};
 ///
 /// ```text
 ///   in    handle_bytes(segment) · handle_end · handle_timeout(now)
-///   do    open · send_message · finish · reset · ping · drain
+///   do    open · send_message · consumed · finish · reset · ping · drain
 ///   out   poll_event · poll_transmit · poll_timeout · expect
 /// ```
 ///
@@ -65,6 +65,7 @@ pub trait Machine: Send + fmt::Debug {
     ) -> Result<CallId, OpenError>;
 
     /// Server: sends the reply's metadata ahead of any message. At most once, before the first message.
+    /// Empty metadata is sent too: it says that the reply has begun.
     fn send_headers(&mut self, call: CallId, metadata: Metadata);
 
     /// Sends one message; `end` also ends our side of the call (client only).
@@ -76,6 +77,15 @@ pub trait Machine: Send + fmt::Debug {
     /// False when that cannot be done, and nothing was: the message has to wait, is over a limit, or is
     /// longer than what is copied. It goes as a [`Payload`] then.
     fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool;
+
+    /// Whether the next message of a call would be the first that its credit does not cover: one such
+    /// message may wait here, more should not be made. After a false [`Event::Room`] follows, unless
+    /// the call ends before. False for a call that is over.
+    fn has_room(&mut self, call: CallId) -> bool;
+
+    /// The layer above is done with so many bytes of a call's messages: the peer may send as many more.
+    /// They count from when they are told here, not from when their event was taken.
+    fn consumed(&mut self, call: CallId, bytes: u64);
 
     /// Client: ends our side of the call.
     fn end(&mut self, call: CallId);
@@ -108,6 +118,10 @@ pub trait Machine: Send + fmt::Debug {
 
     /// Bytes of messages that wait inside for credit or for [`Machine::poll_transmit`].
     fn pending_bytes(&self) -> u64;
+
+    /// How many of the [`Machine::pending_bytes`] belong to streams that go on and wait for credit of
+    /// their own call: they stand in nobody's way.
+    fn stalled_bytes(&self) -> u64;
 }
 
 /// What opens a call.

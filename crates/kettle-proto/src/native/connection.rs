@@ -93,6 +93,8 @@ pub struct Connection {
     pub(super) turns: VecDeque<CallId>,
     /// Bytes of messages that wait for their turn.
     pub(super) waiting_bytes: u64,
+    /// Of those, bytes of calls that go on and have no credit of their own left.
+    pub(super) stalled_bytes: u64,
     /// Message bytes that may be sent on all calls together.
     pub(super) send_credit: u64,
     /// Message bytes that the peer may send on all calls together.
@@ -160,6 +162,7 @@ impl Connection {
             out_taken: 0,
             turns: VecDeque::new(),
             waiting_bytes: 0,
+            stalled_bytes: 0,
             send_credit: Settings::INITIAL.connection_credit_bytes.into(),
             receive_credit: ours.connection_credit_bytes.into(),
             owed: 0,
@@ -322,8 +325,10 @@ impl Connection {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
-        self.waiting_bytes -= stream.waiting_bytes();
-        stream.waiting = None;
+        if let Some(queue) = stream.waiting.take() {
+            self.waiting_bytes -= queue.bytes;
+            self.stalled_bytes -= queue.stalled_bytes;
+        }
         if let Some(assembly) = stream.assembly.take() {
             self.held -= assembly.bytes.len() as i64;
             self.return_connection_credit();

@@ -19,6 +19,7 @@ impl Connection {
                 stream.send_credit += more;
             }
             self.queue(call);
+            self.tell_room(call);
         }
     }
 
@@ -43,6 +44,7 @@ impl Connection {
         }
         if let Some(call) = call {
             self.queue(call);
+            self.tell_room(call);
         }
         Ok(())
     }
@@ -122,7 +124,7 @@ impl Connection {
         frame::put(&mut self.out, frame::CREDIT, 0, stream, &[&bytes]);
     }
 
-    /// The layer above took a message of a call that goes on.
+    /// The layer above is done with message bytes of a call.
     pub(super) fn taken(&mut self, call: CallId, bytes: u64) {
         if let Some(stream) = self.streams.get(call) {
             stream.owed += bytes as i64;

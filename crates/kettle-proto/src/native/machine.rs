@@ -66,20 +66,9 @@ impl Machine for Connection {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        let taken = match self.events.front() {
-            None => {
-                self.forget_burst();
-                return None;
-            }
-            Some(Event::Message {
-                call,
-                message,
-                end: false,
-            }) => Some((*call, message.len() as u64)),
-            Some(_) => None,
-        };
-        if let Some((call, bytes)) = taken {
-            self.taken(call, bytes);
+        if self.events.is_empty() {
+            self.forget_burst();
+            return None;
         }
         self.polled += 1;
         self.events.pop_front() // moved once, to the caller: it is large
@@ -138,6 +127,14 @@ impl Machine for Connection {
 
     fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool {
         self.encode(call, message, end)
+    }
+
+    fn has_room(&mut self, call: CallId) -> bool {
+        self.check_room(call)
+    }
+
+    fn consumed(&mut self, call: CallId, bytes: u64) {
+        self.taken(call, bytes);
     }
 
     fn end(&mut self, call: CallId) {
@@ -206,5 +203,9 @@ impl Machine for Connection {
 
     fn pending_bytes(&self) -> u64 {
         self.out.len() + self.waiting_bytes
+    }
+
+    fn stalled_bytes(&self) -> u64 {
+        self.stalled_bytes
     }
 }

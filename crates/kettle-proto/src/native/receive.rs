@@ -205,9 +205,7 @@ impl Connection {
             if core::mem::replace(&mut stream.replied, true) {
                 return Err(violation("METADATA behind the start of the reply"));
             }
-            if !metadata.is_empty() {
-                self.events.push_back(Event::Headers { call, metadata });
-            }
+            self.events.push_back(Event::Headers { call, metadata });
         }
         if header.has(flag::MESSAGE) {
             stream.replied |= self.client;

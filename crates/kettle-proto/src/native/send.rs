@@ -80,7 +80,7 @@ impl Connection {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
-        if self.client || stream.local_ended || metadata.is_empty() {
+        if self.client || stream.local_ended {
             return;
         }
         if core::mem::replace(&mut stream.replied, true) {
@@ -92,6 +92,16 @@ impl Connection {
         }
         match self.over_metadata_limit(metadata) {
             Some(status) => self.finish_early(call, status),
+            None if metadata.is_empty() => {
+                let parts: [&[u8]; 1] = [&0u32.to_be_bytes()];
+                frame::put(
+                    &mut self.out,
+                    frame::DATA,
+                    flag::METADATA,
+                    call.stream,
+                    &parts,
+                );
+            }
             None => self.put_data(call.stream, metadata, None, None, false),
         }
     }
@@ -331,18 +341,47 @@ impl Connection {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
-        self.waiting_bytes += waiting.message.as_ref().map_or(0, Payload::len);
+        let bytes = waiting.message.as_ref().map_or(0, Payload::len);
+        self.waiting_bytes += bytes;
         let queue = stream.waiting.get_or_insert_default();
+        queue.bytes += bytes;
         queue.items.push_back(waiting);
         self.queue(call);
+    }
+
+    /// Whether a call's credit covers all that waits, and a message more may join it. When not, the
+    /// layer above is told once it does.
+    pub(super) fn check_room(&mut self, call: CallId) -> bool {
+        let Some(stream) = self.streams.get(call) else {
+            return false;
+        };
+        if let Some(queue) = &mut stream.waiting {
+            let room = queue.bytes < stream.send_credit;
+            queue.room_wanted |= !room;
+            return room && !stream.local_ended;
+        }
+        !stream.local_ended
+    }
+
+    /// New credit came: tells the layer above when it waits for that.
+    pub(super) fn tell_room(&mut self, call: CallId) {
+        if let Some(stream) = self.streams.get(call)
+            && let Some(queue) = &mut stream.waiting
+            && queue.room_wanted
+            && queue.bytes < stream.send_credit
+        {
+            queue.room_wanted = false;
+            self.events.push_back(Event::Room { call });
+        }
     }
 
     /// Gives a call with something to send its turn.
     pub(super) fn queue(&mut self, call: CallId) {
         if let Some(stream) = self.streams.get(call)
-            && stream.waiting.is_some()
+            && let Some(queue) = &mut stream.waiting
             && !core::mem::replace(&mut stream.in_turns, true)
         {
+            self.stalled_bytes -= core::mem::take(&mut queue.stalled_bytes);
             self.turns.push_back(call);
         }
     }
@@ -414,6 +453,7 @@ impl Connection {
         stream.send_credit -= n;
         self.send_credit -= n;
         self.waiting_bytes -= n;
+        queue.bytes -= n;
         self.short |= self.send_credit == 0;
         let part = first.message.as_mut().map(|message| message.cut(n));
         let done = n == left;
@@ -426,10 +466,13 @@ impl Connection {
         if !queue.items.is_empty() {
             return Turn::Again;
         }
+        let room_wanted = queue.room_wanted && !stream.local_ended;
         stream.waiting = None;
         if first.end && !self.client {
             self.take_stream(call);
             self.close_if_done();
+        } else if room_wanted {
+            self.events.push_back(Event::Room { call });
         }
         Turn::Over
     }
@@ -444,10 +487,17 @@ impl Connection {
             self.close_if_done();
             return Turn::Over;
         }
-        match self.send_credit {
-            0 => Turn::Blocked,
-            _ => Turn::Over,
+        if self.send_credit == 0 {
+            return Turn::Blocked;
         }
+        if let Some(stream) = self.streams.get(call)
+            && let Some(queue) = &mut stream.waiting
+            && !stream.local_ended
+        {
+            queue.stalled_bytes = queue.bytes;
+            self.stalled_bytes += queue.bytes;
+        }
+        Turn::Over
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Stream {
     pub remote_ended: bool,
     /// We send nothing more on this call than what waits.
     pub local_ended: bool,
-    /// Reply metadata or a message was received (client).
+    /// Reply metadata or a message of the reply was received (client) or sent (server).
     pub replied: bool,
     /// Stands in the queue of calls whose turn to send comes.
     pub in_turns: bool,
@@ -52,6 +52,12 @@ pub(super) struct Assembly {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub items: VecDeque<Waiting>,
+    /// Bytes of the messages in it.
+    pub bytes: u64,
+    /// How many of them are counted in the connection's `stalled_bytes`.
+    pub stalled_bytes: u64,
+    /// The layer above waits for room to send more.
+    pub room_wanted: bool,
 }
 
 /// Something that waits for credit or for its turn.
@@ -72,13 +78,6 @@ impl Stream {
     pub fn is_mid_message(&self) -> bool {
         let first = self.waiting.as_ref().and_then(|queue| queue.items.front());
         first.is_some_and(|first| first.started)
-    }
-
-    /// Bytes of messages that wait.
-    pub fn waiting_bytes(&self) -> u64 {
-        let Some(queue) = &self.waiting else { return 0 };
-        let messages = queue.items.iter().filter_map(|one| one.message.as_ref());
-        messages.map(Payload::len).sum()
     }
 }
 

@@ -149,11 +149,14 @@ pub fn output(machine: &mut Connection, now: Instant) -> Vec<u8> {
     bytes
 }
 
-/// Takes all events as text that two runs can be compared by.
+/// Takes all events as text that two runs can be compared by, and all messages.
 pub fn drain(machine: &mut Connection) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(event) = machine.poll_event() {
         lines.push(line(machine, &event));
+        if let Event::Message { call, message, .. } = event {
+            machine.consumed(call, message.len() as u64);
+        }
     }
     lines
 }

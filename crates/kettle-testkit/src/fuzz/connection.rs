@@ -416,6 +416,7 @@ impl<'a> Run<'a> {
         let sent = self.record(call).coming[side as usize].pop_front();
         let sent = sent.expect("a message that was sent");
         assert!(*message == sent[..], "a message came changed");
+        self.ends[side as usize].consumed(call, message.len() as u64);
         if end {
             self.request_ended(call);
         }
