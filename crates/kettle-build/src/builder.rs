@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::service::Generator;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_types::FileDescriptorSet;
 use protox::Compiler;
 use std::path::{Path, PathBuf};
 
@@ -120,8 +120,8 @@ impl Builder {
     /// of the files or their imports changes.
     ///
     /// # Errors
-    /// When a file is not found, is no correct protobuf (the text starts with `FILE:LINE:COLUMN`),
-    /// has a streaming method, or cannot be written; when a path of a setting is wrong.
+    /// When a file is not found, is no correct protobuf (the text starts with `FILE:LINE:COLUMN`), or
+    /// cannot be written; when a path of a setting is wrong.
     ///
     /// # Panics
     /// When an attribute is not valid Rust.
@@ -142,7 +142,6 @@ impl Builder {
     }
 
     fn generate(self, set: FileDescriptorSet) -> Result<(), Error> {
-        set.file.iter().try_for_each(refuse_streaming)?;
         let out_dir = match &self.out_dir {
             Some(directory) => directory.clone(),
             None => std::env::var_os("OUT_DIR")
@@ -205,38 +204,6 @@ fn sources(compiler: &Compiler) -> impl Iterator<Item = &Path> {
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::new(format!("cannot write to {}: {error}", path.display()))
-}
-
-fn refuse_streaming(file: &FileDescriptorProto) -> Result<(), Error> {
-    for (service_index, service) in file.service.iter().enumerate() {
-        for (method_index, method) in service.method.iter().enumerate() {
-            if method.client_streaming() || method.server_streaming() {
-                return Err(Error::new(format!(
-                    "{}:{} method '{}' of service '{}' is streaming: \
-                     this version generates unary methods only",
-                    file.name(),
-                    place(file, &[6, service_index as i32, 2, method_index as i32]),
-                    method.name(),
-                    service.name(),
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// `LINE:COLUMN:` of a descriptor, empty when it is not known. Field numbers and indices lead to it,
-/// see `SourceCodeInfo` in google/protobuf/descriptor.proto: 6 is a file's services, 2 a service's methods.
-fn place(file: &FileDescriptorProto, path: &[i32]) -> String {
-    let locations = file.source_code_info.iter().flat_map(|info| &info.location);
-    match locations
-        .into_iter()
-        .find(|location| location.path == path)
-        .map(|at| at.span.as_slice())
-    {
-        Some([line, column, ..]) => format!("{}:{}:", line + 1, column + 1),
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The client's module of a service.
 
-use crate::service::{MODULE_ATTRIBUTES, deprecation, docs, full_name, module_name, type_path};
+use crate::service::{
+    MODULE_ATTRIBUTES, deprecation, docs, full_name, kind, module_name, type_path,
+};
 use prost_build::{Method, Service};
 
 /// Writes `pub mod SERVICE_client`. All paths are absolute, so that no name in a .proto shadows them.
@@ -12,7 +14,7 @@ pub(crate) fn write(service: &Service, code: &mut String) {
     let methods: String = service
         .methods
         .iter()
-        .map(|method| unary(&name, method))
+        .map(|method| call(&name, method))
         .collect();
     code.push_str(&format!(
         r#"
@@ -50,23 +52,38 @@ pub mod {module} {{
     ));
 }
 
-fn unary(service: &str, method: &Method) -> String {
+fn call(service: &str, method: &Method) -> String {
     let path = format!("/{service}/{}", method.proto_name);
     let docs = docs(&method.comments, &format!("Calls `{path}`."));
     let deprecation = deprecation(method);
     let name = method_name(method);
     let input = type_path(&method.input_type, &method.input_proto_type);
     let output = type_path(&method.output_type, &method.output_proto_type);
+    let kind = kind(method);
+    let (argument, conversion) = match method.client_streaming {
+        false => (
+            format!("::kettle::IntoRequest<{input}>"),
+            format!("let request: ::kettle::Request<{input}> = request.into_request();"),
+        ),
+        true => (
+            format!("::kettle::IntoStreamingRequest<Message = {input}>"),
+            "let request = request.into_streaming_request();".to_owned(),
+        ),
+    };
+    let reply = match method.server_streaming {
+        false => output,
+        true => format!("::kettle::Streaming<{output}>"),
+    };
     format!(
         r#"
         {docs}
         {deprecation}
         pub async fn {name}(
             &self,
-            request: impl ::kettle::IntoRequest<{input}>,
-        ) -> ::core::result::Result<::kettle::Response<{output}>, ::kettle::Status> {{
-            let request: ::kettle::Request<{input}> = request.into_request();
-            self.channel.unary("{path}", request).await
+            request: impl {argument},
+        ) -> ::core::result::Result<::kettle::Response<{reply}>, ::kettle::Status> {{
+            {conversion}
+            self.channel.{kind}("{path}", request).await
         }}
 "#
     )

@@ -21,7 +21,9 @@
 //! A client's method is the method's name in snake case; keywords become raw identifiers, and `new`
 //! and `connect`, which are the client's own, become `new_` and `connect_`.
 //!
-//! This version generates unary methods only; a streaming method is an error.
+//! A method that takes a stream gets a `kettle::Streaming` of messages; one that replies with a stream
+//! has an associated type `METHODStream` in the trait, a `Stream` of `Result<_, kettle::Status>`. A client
+//! gives any `Stream` of messages, and gets a `kettle::Streaming`.
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -1,6 +1,8 @@
 //! The server's module of a service.
 
-use crate::service::{MODULE_ATTRIBUTES, deprecation, docs, full_name, module_name, type_path};
+use crate::service::{
+    MODULE_ATTRIBUTES, deprecation, docs, full_name, kind, module_name, type_path,
+};
 use prost_build::{Method, Service};
 
 /// Writes `pub mod SERVICE_server`. All paths are absolute, so that no name in a .proto shadows them.
@@ -52,8 +54,29 @@ fn trait_method(service: &str, method: &Method) -> String {
     let name = &method.name;
     let input = type_path(&method.input_type, &method.input_proto_type);
     let output = type_path(&method.output_type, &method.output_proto_type);
+    let input = match method.client_streaming {
+        false => input,
+        true => format!("::kettle::Streaming<{input}>"),
+    };
+    let (stream, output) = match method.server_streaming {
+        false => (String::new(), output),
+        true => {
+            let stream = stream_type(method);
+            let declaration = format!(
+                r#"
+        /// The replies of [`Self::{name}`].
+        type {stream}: ::kettle::codegen::Stream<
+                Item = ::core::result::Result<{output}, ::kettle::Status>,
+            > + ::core::marker::Send
+            + 'static;
+"#
+            );
+            (declaration, format!("Self::{stream}"))
+        }
+    };
     format!(
         r#"
+        {stream}
         {docs}
         {deprecation}
         fn {name}(
@@ -64,6 +87,11 @@ fn trait_method(service: &str, method: &Method) -> String {
         > + ::core::marker::Send;
 "#
     )
+}
+
+/// The name of the type of a method's replies, as tonic forms it.
+fn stream_type(method: &Method) -> String {
+    format!("{}Stream", method.proto_name)
 }
 
 fn write_server(service: &Service, code: &mut String) {
@@ -142,9 +170,10 @@ fn method_info(method: &Method) -> String {
 
 fn call_arm(service: &str, index: usize, method: &Method) -> String {
     let name = &method.name;
+    let kind = kind(method);
     format!(
         r#"
-                {index} => ::kettle::codegen::unary(&self.inner, request, |inner, request| async move {{
+                {index} => ::kettle::codegen::{kind}(&self.inner, request, |inner, request| async move {{
                     let reply = <T as {service}>::{name}(&inner, request).await;
                     (inner, reply)
                 }}),

@@ -65,6 +65,16 @@ pub(crate) fn deprecation(method: &Method) -> &'static str {
     }
 }
 
+/// What calls a method of this kind, on a channel and in `kettle::codegen`.
+pub(crate) fn kind(method: &Method) -> &'static str {
+    match (method.client_streaming, method.server_streaming) {
+        (false, false) => "unary",
+        (true, false) => "client_streaming",
+        (false, true) => "server_streaming",
+        (true, true) => "streaming",
+    }
+}
+
 /// A message type as seen from the service's module, which is one level below its package.
 ///
 /// prost-build gives well-known types as paths (`::prost_types::Any`) or as what prost makes of them

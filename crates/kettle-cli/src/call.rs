@@ -69,6 +69,7 @@ impl Call {
         self.trace.headers(reply.metadata());
         let trailers = reply.trailers().clone();
         let encoded = reply.into_inner().into_bytes();
+        let encoded = encoded.map_err(|status| self.failed(status, took))?;
         self.trace.received(encoded.len());
         let json = schema::to_json(&self.method.output(), encoded)?;
         writeln!(out, "{json}")?;

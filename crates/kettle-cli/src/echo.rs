@@ -1,7 +1,10 @@
 //! The service that the tools host and call: `echo.v1.Echo`.
 
 use bytes::Bytes;
-use kettle::{Request, Response, Status};
+use futures_core::Stream;
+use kettle::{Request, Response, Status, Streaming};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// What `kettle-build` generated from `proto/echo/v1/echo.proto`.
 pub mod v1 {
@@ -29,13 +32,87 @@ pub struct Echo;
 
 impl v1::echo_server::Echo for Echo {
     async fn unary(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
-        let EchoRequest { payload, want } = request.into_inner();
-        let payload = match want {
-            0 => payload,
-            _ => filler(want)?,
-        };
+        Ok(Response::new(reply(request.into_inner())?))
+    }
+
+    async fn client_stream(
+        &self,
+        request: Request<Streaming<EchoRequest>>,
+    ) -> Result<Response<EchoReply>, Status> {
+        let (mut requests, mut total) = (request.into_inner(), 0);
+        while let Some(request) = requests.message().await? {
+            total += request.payload.len() as u64;
+        }
+        let payload = total.to_string().into();
         Ok(Response::new(EchoReply { payload }))
     }
+
+    type ServerStreamStream = Repeat;
+
+    async fn server_stream(
+        &self,
+        request: Request<EchoRequest>,
+    ) -> Result<Response<Repeat>, Status> {
+        let EchoRequest { payload, want } = request.into_inner();
+        Ok(Response::new(Repeat {
+            payload,
+            left: want,
+        }))
+    }
+
+    type BidiStream = Each;
+
+    async fn bidi(
+        &self,
+        request: Request<Streaming<EchoRequest>>,
+    ) -> Result<Response<Each>, Status> {
+        let requests = request.into_inner();
+        Ok(Response::new(Each { requests }))
+    }
+}
+
+/// The same reply again and again.
+#[derive(Debug)]
+pub struct Repeat {
+    payload: Bytes,
+    left: u64,
+}
+
+impl Stream for Repeat {
+    type Item = Result<EchoReply, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        let payload = self.payload.clone();
+        Poll::Ready(Some(Ok(EchoReply { payload })))
+    }
+}
+
+/// The reply to each of a stream of requests.
+#[derive(Debug)]
+pub struct Each {
+    requests: Streaming<EchoRequest>,
+}
+
+impl Stream for Each {
+    type Item = Result<EchoReply, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let request = ready!(Pin::new(&mut self.requests).poll_next(cx));
+        Poll::Ready(request.map(|request| reply(request?)))
+    }
+}
+
+fn reply(request: EchoRequest) -> Result<EchoReply, Status> {
+    let EchoRequest { payload, want } = request;
+    let payload = match want {
+        0 => payload,
+        _ => filler(want)?,
+    };
+    Ok(EchoReply { payload })
 }
 
 fn filler(want: u64) -> Result<Bytes, Status> {
@@ -55,7 +132,7 @@ mod tests {
     use kettle::Code;
     use prost::Message;
     use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
+    use std::task::Waker;
 
     fn call(payload: &'static [u8], want: u64) -> Result<Bytes, Status> {
         let request = EchoRequest {

@@ -1,6 +1,6 @@
 //! A service that behaves as it is told: what the call suite calls.
 
-use kettle::{Channel, Code, Request, Response, Status};
+use kettle::{Channel, Code, Request, Response, Status, Streaming};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+
+mod streams;
 
 #[allow(missing_docs)] // generated
 mod generated {
@@ -25,6 +27,9 @@ pub struct TrialService {
 
 #[derive(Debug, Default)]
 struct Counters {
+    /// Messages that streams of replies have made, and that were taken from streams of requests.
+    made: AtomicU64,
+    taken: AtomicU64,
     started: AtomicU64,
     waiting: AtomicU64,
     dropped: AtomicU64,
@@ -39,6 +44,16 @@ pub fn task(behaviour: Behaviour) -> Task {
 }
 
 impl TrialService {
+    /// Messages that streams of replies have made.
+    pub fn made(&self) -> u64 {
+        self.counters.made.load(Ordering::SeqCst)
+    }
+
+    /// Messages that were taken from streams of requests.
+    pub fn taken(&self) -> u64 {
+        self.counters.taken.load(Ordering::SeqCst)
+    }
+
     /// Handlers that were started.
     pub fn started(&self) -> u64 {
         self.counters.started.load(Ordering::SeqCst)
@@ -70,6 +85,43 @@ impl Trial for TrialService {
             started: self.started(),
         }))
     }
+
+    async fn collect(
+        &self,
+        request: Request<Streaming<Task>>,
+    ) -> Result<Response<Outcome>, Status> {
+        let started = Started::new(&self.counters);
+        let result = streams::collect(request, &self.counters).await;
+        started.done();
+        result
+    }
+
+    type PushStream = streams::Push;
+
+    async fn push(&self, request: Request<Task>) -> Result<Response<streams::Push>, Status> {
+        streams::Push::begin(request, Started::new(&self.counters)).await
+    }
+
+    type ChatStream = streams::Chat;
+
+    async fn chat(
+        &self,
+        request: Request<Streaming<Task>>,
+    ) -> Result<Response<streams::Chat>, Status> {
+        let started = Started::new(&self.counters);
+        Ok(request_echo(request, |tasks| {
+            streams::Chat::new(tasks, started)
+        }))
+    }
+}
+
+/// A response with the metadata of the request as headers and trailers.
+fn request_echo<T, U>(request: Request<T>, reply: impl FnOnce(T) -> U) -> Response<U> {
+    let metadata = request.metadata().clone();
+    let mut response = Response::new(reply(request.into_inner()));
+    *response.metadata_mut() = metadata.clone();
+    *response.trailers_mut() = metadata;
+    response
 }
 
 async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
@@ -95,13 +147,7 @@ async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
         }
         Behaviour::Never => std::future::pending().await,
         Behaviour::Restless => restless().await,
-        Behaviour::Metadata => {
-            let metadata = request.metadata().clone();
-            let mut response = Response::new(Outcome::default());
-            *response.metadata_mut() = metadata.clone();
-            *response.trailers_mut() = metadata;
-            Ok(response)
-        }
+        Behaviour::Metadata => Ok(request_echo(request, |_| Outcome::default())),
         Behaviour::Deadline => {
             let left = request.deadline().map(|deadline| deadline - Instant::now());
             let number = left.map_or(u64::MAX, |left| left.as_millis() as u64);
@@ -137,6 +183,7 @@ fn failure(request: &Request<Task>) -> Status {
 }
 
 /// Counts a handler as waiting until it is done or dropped.
+#[derive(Debug)]
 struct Started {
     counters: Arc<Counters>,
     done: bool,
@@ -167,6 +214,7 @@ impl Drop for Started {
 }
 
 /// Done when another thread has slept.
+#[derive(Debug)]
 struct Later {
     shared: Arc<Mutex<(bool, Option<Waker>)>>,
 }

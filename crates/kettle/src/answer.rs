@@ -40,7 +40,8 @@ pub trait Reply {
     /// Ends the call with a message that is encoded now.
     fn reply(&mut self, response: Response<&dyn Encode>);
 
-    /// Ends the call with a message that is encoded already, or with a status.
+    /// Ends the call with a message that is encoded already, or with a status. A stream of messages is
+    /// sent from here on, and its end ends the call.
     fn finish(&mut self, outcome: Result<Response<Outbound>, Status>);
 }
 
@@ -168,7 +169,7 @@ where
 }
 
 /// A protobuf message as a machine encodes it.
-struct Protobuf<'a, M>(&'a M);
+pub(crate) struct Protobuf<'a, M>(pub(crate) &'a M);
 
 impl<M: Message> Encode for Protobuf<'_, M> {
     fn encoded_len(&self) -> usize {

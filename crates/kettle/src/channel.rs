@@ -4,7 +4,7 @@ mod builder;
 
 pub use builder::ChannelBuilder;
 
-use crate::call::CallRequest;
+use crate::call::{CallRequest, Caller, Content};
 use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
@@ -12,10 +12,13 @@ use crate::endpoint::Endpoint;
 use crate::interceptor::{Interceptors, Last, Next};
 use crate::link::LinkConfig;
 use crate::mailbox::Mailbox;
-use crate::pending;
-use crate::{Error, Request, Response, Status};
+use crate::peer::Sending;
+use crate::{BoxFuture, Error, Metadata, Request, Response, Status, Streaming};
+use crate::{inbox, pending, source};
+use futures_core::Stream;
 use prost::Message;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,7 +93,67 @@ impl Channel {
         Ok(Response::from_parts(message.decode()?, headers, trailers))
     }
 
-    /// Makes a unary call with a message that is encoded already, and gives the reply undecoded.
+    /// Makes a call that sends a stream of messages and gets one back. The stream is polled on the
+    /// channel's loop, and only while there is room for its messages. A reply before its end ends the
+    /// call.
+    ///
+    /// # Errors
+    /// As [`Channel::unary`].
+    pub async fn client_streaming<S, Res>(
+        &self,
+        path: &'static str,
+        request: Request<S>,
+    ) -> Result<Response<Res>, Status>
+    where
+        S: Stream<Item: Message> + Send + 'static,
+        Res: Message + Default,
+    {
+        let request = request.map(|stream| Outbound::from_source(source::requests(stream)));
+        let response = self.call(path, request).await?;
+        let (message, headers, trailers) = response.into_parts();
+        Ok(Response::from_parts(message.decode()?, headers, trailers))
+    }
+
+    /// Makes a call that sends one message and gets a stream back. Returns when the reply has begun.
+    ///
+    /// # Errors
+    /// As [`Channel::unary`], when the call ended before the reply had begun; later errors come from
+    /// the stream.
+    pub async fn server_streaming<Req, Res>(
+        &self,
+        path: &'static str,
+        request: Request<Req>,
+    ) -> Result<Response<Streaming<Res>>, Status>
+    where
+        Req: Message,
+        Res: Message + Default,
+    {
+        let request = request.map(|message| Outbound::encode(&message));
+        let response = self.call_streaming(path, request).await?;
+        Ok(response.map(Inbound::into_streaming))
+    }
+
+    /// Makes a call that sends a stream of messages and gets one back. The requests are polled as in
+    /// [`Channel::client_streaming`]; the call goes on as long as the replies are not dropped.
+    ///
+    /// # Errors
+    /// As [`Channel::server_streaming`].
+    pub async fn streaming<S, Res>(
+        &self,
+        path: &'static str,
+        request: Request<S>,
+    ) -> Result<Response<Streaming<Res>>, Status>
+    where
+        S: Stream<Item: Message> + Send + 'static,
+        Res: Message + Default,
+    {
+        let request = request.map(|stream| Outbound::from_source(source::requests(stream)));
+        let response = self.call_streaming(path, request).await?;
+        Ok(response.map(Inbound::into_streaming))
+    }
+
+    /// Makes a call with a message or a stream of messages that are encoded already, and gives the one
+    /// reply undecoded.
     ///
     /// # Errors
     /// As [`Channel::unary`].
@@ -107,10 +170,42 @@ impl Channel {
         let shared = Arc::clone(&self.shared);
         let last: Last<Outbound, Inbound> =
             Box::new(move |request| Box::pin(async move { call(&shared, path, request).await }));
-        Next::new(Arc::clone(&self.interceptors), last)
-            .run(request)
-            .await
+        self.intercept(last, request).await
     }
+
+    /// As [`Channel::call`], for a method that replies with a stream; returns when the reply has begun.
+    ///
+    /// # Errors
+    /// As [`Channel::server_streaming`].
+    pub async fn call_streaming(
+        &self,
+        path: impl Into<Arc<str>>,
+        mut request: Request<Outbound>,
+    ) -> Result<Response<Inbound>, Status> {
+        let path = path.into();
+        request.set_method(Arc::clone(&path));
+        if self.interceptors.is_empty() {
+            return call_streaming(&self.shared, path, request).await;
+        }
+        let shared = Arc::clone(&self.shared);
+        let last: Last<Outbound, Inbound> = Box::new(move |request| {
+            Box::pin(async move { call_streaming(&shared, path, request).await })
+        });
+        self.intercept(last, request).await
+    }
+
+    fn intercept(
+        &self,
+        last: Last<Outbound, Inbound>,
+        request: Request<Outbound>,
+    ) -> BoxFuture<'static, Result<Response<Inbound>, Status>> {
+        Next::new(Arc::clone(&self.interceptors), last).run(request)
+    }
+}
+
+/// What a promise that was dropped without an answer says, of a call with a stream of replies.
+fn loop_ended() -> Status {
+    Status::unavailable(pending::LOOP_ENDED)
 }
 
 async fn call(
@@ -118,38 +213,62 @@ async fn call(
     path: Arc<str>,
     request: Request<Outbound>,
 ) -> Result<Response<Inbound>, Status> {
-    let (message, metadata, options) = request.into_parts();
-    let deadline = options
-        .timeout
-        .or(shared.timeout)
-        .map(|timeout| Clock::new().now() + timeout);
     let mailbox = Arc::clone(&shared.mailbox);
     let (promise, pending) = pending::pair(move |place| {
         // A loop that has ended has no call to cancel.
         let _ = mailbox.send(Command::Cancel(place));
     });
-    let message = message.into_segment();
-    let request = CallRequest {
-        path,
-        metadata,
-        deadline,
-        wait_for_ready: options.wait_for_ready.unwrap_or(shared.wait_for_ready),
-        message,
-        promise,
-        tries: 0,
-    };
-    let command = Command::Call {
-        link: Arc::clone(&shared.link),
-        request: Box::new(request),
-    };
-    // A command that a loop gives back drops its promise, which answers.
-    drop(shared.mailbox.send(command));
+    shared.make(path, request, Caller::One(promise));
     let reply = pending.await?;
     Ok(Response::from_parts(
         Inbound::new(reply.message),
         reply.headers,
         reply.trailers,
     ))
+}
+
+async fn call_streaming(
+    shared: &Arc<Shared>,
+    path: Arc<str>,
+    request: Request<Outbound>,
+) -> Result<Response<Inbound>, Status> {
+    let step = u64::from(shared.link.limits.call_credit_bytes / 2);
+    let mailbox = Arc::clone(&shared.mailbox);
+    let (feed, mut receiver) = inbox::pair(mailbox, step, None, loop_ended);
+    shared.make(path, request, Caller::Many(feed));
+    let headers = poll_fn(|cx| receiver.poll_begun(cx)).await?;
+    let replies = Inbound::stream(receiver);
+    Ok(Response::from_parts(replies, headers, Metadata::new()))
+}
+
+impl Shared {
+    /// Sends a call to the loop.
+    fn make(&self, path: Arc<str>, request: Request<Outbound>, caller: Caller) {
+        let (message, metadata, options) = request.into_parts();
+        let deadline = options
+            .timeout
+            .or(self.timeout)
+            .map(|timeout| Clock::new().now() + timeout);
+        let content = match message.into_segment() {
+            Ok(message) => Content::Message(message),
+            Err(source) => Content::Stream(Sending::new(source)),
+        };
+        let request = CallRequest {
+            path,
+            metadata,
+            deadline,
+            wait_for_ready: options.wait_for_ready.unwrap_or(self.wait_for_ready),
+            content,
+            caller,
+            tries: 0,
+        };
+        let command = Command::Call {
+            link: Arc::clone(&self.link),
+            request: Box::new(request),
+        };
+        // A command that a loop gives back drops its caller, which answers.
+        drop(self.mailbox.send(command));
+    }
 }
 
 impl Drop for Shared {

@@ -1,60 +1,99 @@
 //! Messages to bytes and back.
 
-use crate::Status;
+use crate::inbox::Receiver;
+use crate::source::{self, BoxSource};
+use crate::{Status, Streaming};
 use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
 use kettle_buf::{Chain, Encode, Payload, Segment};
 use prost::Message;
+use std::fmt;
 
-/// A received message before it is decoded.
+/// What was received, before it is decoded: one message, or the stream of messages of a call that
+/// streams in this direction.
 #[derive(Debug)]
 pub struct Inbound {
-    chain: Chain,
+    body: Body,
 }
 
-/// A message that is encoded and ready to be sent.
 #[derive(Debug)]
+pub(crate) enum Body {
+    Message(Chain),
+    Stream(Receiver),
+}
+
+/// What is to be sent: one message that is encoded, or a stream of messages.
 pub struct Outbound {
-    bytes: Encoded,
+    content: Content,
 }
 
-#[derive(Debug)]
-enum Encoded {
+enum Content {
     /// Made here.
     Own(BytesMut),
     /// Given, and perhaps used elsewhere too.
     Shared(Bytes),
+    Stream(BoxSource),
 }
 
 impl Inbound {
-    pub(crate) fn new(chain: Chain) -> Self {
-        Self { chain }
+    #[inline]
+    pub(crate) fn new(message: Chain) -> Self {
+        let body = Body::Message(message);
+        Self { body }
     }
 
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.chain.len()
+    pub(crate) fn stream(receiver: Receiver) -> Self {
+        let body = Body::Stream(receiver);
+        Self { body }
     }
 
-    /// Whether the message has no bytes, which is the encoding of a message with default fields.
-    pub fn is_empty(&self) -> bool {
-        self.chain.is_empty()
+    /// Length of the message in bytes; `None` for a stream. The encoding of a message with default
+    /// fields has no bytes.
+    pub fn message_len(&self) -> Option<usize> {
+        match &self.body {
+            Body::Message(message) => Some(message.len()),
+            Body::Stream(_) => None,
+        }
     }
 
     /// The message's bytes: shared with what was received when they lie in one piece, else gathered.
-    pub fn into_bytes(self) -> Bytes {
-        self.chain.into_segment().into_bytes()
+    ///
+    /// # Errors
+    /// INTERNAL for a stream.
+    pub fn into_bytes(self) -> Result<Bytes, Status> {
+        Ok(self.into_message()?.into_segment().into_bytes())
     }
 
     /// Decodes a protobuf message. `bytes` fields of type [`Bytes`] are slices of what was received.
     ///
     /// # Errors
-    /// INTERNAL with the place of the error when the bytes are not such a message.
+    /// INTERNAL with the place of the error when the bytes are not such a message, and for a stream.
+    #[inline]
     pub fn decode<M: Message + Default>(self) -> Result<M, Status> {
-        let decoded = match self.chain.segment_count() {
-            0 | 1 => M::decode(self.chain.into_segment().into_bytes()),
-            _ => M::decode(self.chain),
+        let message = self.into_message()?;
+        let decoded = match message.segment_count() {
+            0 | 1 => M::decode(message.into_segment().into_bytes()),
+            _ => M::decode(message),
         };
         decoded.map_err(|error| Status::internal(format!("cannot decode the message: {error}")))
+    }
+
+    /// The messages, decoded as they are taken. One message is a stream of one.
+    pub fn into_streaming<M: Message + Default>(self) -> Streaming<M> {
+        Streaming::new(self.body, |message| Inbound::new(message).decode())
+    }
+
+    /// The messages, undecoded. One message is a stream of one.
+    pub fn into_stream(self) -> Streaming<Inbound> {
+        Streaming::new(self.body, |message| Ok(Inbound::new(message)))
+    }
+
+    #[inline]
+    fn into_message(self) -> Result<Chain, Status> {
+        match self.body {
+            Body::Message(message) => Ok(message),
+            Body::Stream(_) => Err(Status::internal("a stream where one message is expected")),
+        }
     }
 }
 
@@ -66,7 +105,7 @@ impl Outbound {
             .encode(&mut bytes)
             .expect("the buffer has the length that the message asked for");
         Self {
-            bytes: Encoded::Own(bytes),
+            content: Content::Own(bytes),
         }
     }
 
@@ -75,42 +114,64 @@ impl Outbound {
         let mut bytes = BytesMut::with_capacity(message.encoded_len());
         message.encode(&mut bytes);
         Self {
-            bytes: Encoded::Own(bytes),
+            content: Content::Own(bytes),
         }
     }
 
     /// A message that is encoded already. Large ones are sent from where they lie.
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self {
-            bytes: Encoded::Shared(bytes),
+            content: Content::Shared(bytes),
         }
     }
 
-    /// Length in bytes.
-    pub fn len(&self) -> u64 {
-        match &self.bytes {
-            Encoded::Own(bytes) => bytes.len() as u64,
-            Encoded::Shared(bytes) => bytes.len() as u64,
+    /// A stream of messages that are encoded already. It is polled on the loop of its connection, and
+    /// only while there is room for its messages. An error ends the call, and so does a stream in it.
+    pub fn from_stream(
+        stream: impl Stream<Item = Result<Outbound, Status>> + Send + 'static,
+    ) -> Self {
+        Self::from_source(source::encoded(stream))
+    }
+
+    pub(crate) fn from_source(source: BoxSource) -> Self {
+        Self {
+            content: Content::Stream(source),
         }
     }
 
-    /// Whether the message has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub(crate) fn into_payload(self) -> Payload {
-        match self.bytes {
-            Encoded::Own(bytes) => bytes.into(),
-            Encoded::Shared(bytes) => Segment::from(bytes).into(),
+    /// Length of the message in bytes; `None` for a stream.
+    pub fn message_len(&self) -> Option<u64> {
+        match &self.content {
+            Content::Own(bytes) => Some(bytes.len() as u64),
+            Content::Shared(bytes) => Some(bytes.len() as u64),
+            Content::Stream(_) => None,
         }
     }
 
-    /// For a client, which keeps the message to make the call again elsewhere.
-    pub(crate) fn into_segment(self) -> Segment {
-        match self.bytes {
-            Encoded::Own(bytes) => bytes.freeze().into(),
-            Encoded::Shared(bytes) => bytes.into(),
+    /// The message, or the stream.
+    pub(crate) fn into_payload(self) -> Result<Payload, BoxSource> {
+        match self.content {
+            Content::Own(bytes) => Ok(bytes.into()),
+            Content::Shared(bytes) => Ok(Segment::from(bytes).into()),
+            Content::Stream(source) => Err(source),
+        }
+    }
+
+    /// The same for a client, which keeps a message to make the call again elsewhere.
+    pub(crate) fn into_segment(self) -> Result<Segment, BoxSource> {
+        match self.content {
+            Content::Own(bytes) => Ok(bytes.freeze().into()),
+            Content::Shared(bytes) => Ok(bytes.into()),
+            Content::Stream(source) => Err(source),
+        }
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message_len() {
+            Some(bytes) => write!(f, "Outbound({bytes} bytes)"),
+            None => f.write_str("Outbound(stream)"),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What generated code calls. Not meant for use by hand, but stable for it.
 
 pub use crate::{
-    BoxAnswer, Channel, Endpoint, Error, Inbound, IntoRequest, MethodInfo, Request, Response,
-    Service, Status,
+    BoxAnswer, Channel, Endpoint, Error, Inbound, IntoRequest, IntoStreamingRequest, MethodInfo,
+    Request, Response, Service, Status, Streaming,
 };
 pub use bytes;
+pub use futures_core::Stream;
 pub use prost;
 pub use std::future::Future;
 pub use std::sync::Arc;
 
 use crate::answer::{answer, answer_unary};
+use crate::{Outbound, source};
 use prost::Message;
 
 /// Decodes the request of a unary call and starts the handler, which gives the service back with its
@@ -26,6 +28,73 @@ where
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
     answer_unary(service, request, handler)
+}
+
+/// Starts the handler of a method that takes a stream.
+pub fn client_streaming<T, Req, Res, Fut>(
+    service: &Arc<T>,
+    request: Request<Inbound>,
+    handler: impl FnOnce(Arc<T>, Request<Streaming<Req>>) -> Fut,
+) -> BoxAnswer
+where
+    Req: Message + Default,
+    Res: Message,
+    Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
+    T: 'static,
+{
+    let handler = handler(Arc::clone(service), request.map(Inbound::into_streaming));
+    answer(async move {
+        let (_service, reply) = handler.await;
+        Ok(reply?.map(|message| Outbound::encode(&message)))
+    })
+}
+
+/// Decodes the request of a method that replies with a stream, and starts the handler.
+pub fn server_streaming<T, Req, Res, Replies, Fut>(
+    service: &Arc<T>,
+    request: Request<Inbound>,
+    handler: impl FnOnce(Arc<T>, Request<Req>) -> Fut,
+) -> BoxAnswer
+where
+    T: 'static,
+    Req: Message + Default,
+    Res: Message + 'static,
+    Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
+    Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
+{
+    match request.decode() {
+        Ok(request) => answer(stream_of(handler(Arc::clone(service), request))),
+        Err(status) => answer(std::future::ready(Err(status))),
+    }
+}
+
+/// Starts the handler of a method that takes a stream and replies with one.
+pub fn streaming<T, Req, Res, Replies, Fut>(
+    service: &Arc<T>,
+    request: Request<Inbound>,
+    handler: impl FnOnce(Arc<T>, Request<Streaming<Req>>) -> Fut,
+) -> BoxAnswer
+where
+    T: 'static,
+    Req: Message + Default,
+    Res: Message + 'static,
+    Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
+    Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
+{
+    let request = request.map(Inbound::into_streaming);
+    answer(stream_of(handler(Arc::clone(service), request)))
+}
+
+/// A handler's replies as they are sent.
+async fn stream_of<T, Res, Replies>(
+    handler: impl Future<Output = (Arc<T>, Result<Response<Replies>, Status>)>,
+) -> Result<Response<Outbound>, Status>
+where
+    Res: Message + 'static,
+    Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
+{
+    let (_service, replies) = handler.await;
+    Ok(replies?.map(|stream| Outbound::from_source(source::replies(stream))))
 }
 
 /// The answer to a method number that the service does not have.

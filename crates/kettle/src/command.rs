@@ -30,8 +30,10 @@ pub(crate) enum Command {
         link: Arc<LinkConfig>,
         request: Box<CallRequest>,
     },
-    /// The caller of a call has gone.
+    /// The caller of a call has gone, or whoever took its messages.
     Cancel(Place),
+    /// Much was taken of a call's messages, where the loop does not see it.
+    Taken(Place),
     /// A host name was looked up.
     Resolved {
         key: PeerKey,

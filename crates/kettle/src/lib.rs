@@ -22,6 +22,7 @@ mod command;
 mod endpoint;
 mod error;
 mod extensions;
+mod inbox;
 mod interceptor;
 mod keepalive;
 mod key;
@@ -37,7 +38,9 @@ mod request;
 mod router;
 mod server;
 mod service;
+mod source;
 mod stats;
+mod streaming;
 mod timers;
 mod wake_queue;
 
@@ -56,6 +59,7 @@ pub use request::{IntoRequest, Request, Response};
 pub use server::{Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};
 pub use stats::{LongestTurn, Stats};
+pub use streaming::{IntoStreamingRequest, Streaming};
 
 /// Includes the code that `kettle-build` generated for a protobuf package:
 /// `kettle::include_proto!("echo.v1");` in a module of one's own.

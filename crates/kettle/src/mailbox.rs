@@ -168,6 +168,11 @@ impl SpareAlarm {
         Self { alarm, waker }
     }
 
+    /// The mailbox of the loop.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.alarm.mailbox
+    }
+
     /// A waker for this target.
     pub(crate) fn waker(&mut self, target: Target) -> &Waker {
         // Only this thread can make a third holder out of two, by lending the waker.

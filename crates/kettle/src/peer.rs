@@ -3,14 +3,18 @@
 //! A host (the loop in `reactor.rs`) gives it what was received and sent, wakes and the time, calls
 //! [`Peer::pump`], and does what [`Peer::wants`] and [`Peer::take_send`] say.
 
+mod arriving;
 mod calling;
 mod handler;
 mod replying;
+mod sending;
 mod serving;
 mod spare_answer;
 mod waiting;
 
 pub(crate) use calling::{Calling, Failure};
+use sending::Room;
+pub(crate) use sending::Sending;
 pub(crate) use serving::{Hosted, Serving};
 use spare_answer::SpareAnswer;
 pub(crate) use waiting::Waiting;
@@ -142,7 +146,8 @@ impl Speech {
 
 impl Peer {
     /// The server's end of a connection whose protocol is not known yet.
-    pub(crate) fn serving(now: Instant, limits: Limits, serving: Serving) -> Self {
+    pub(crate) fn serving(now: Instant, limits: Limits, mut serving: Serving) -> Self {
+        serving.set_limits(&limits);
         let until = now + limits.handshake_timeout;
         let machine = Speech::Detecting {
             first: Vec::new(),
@@ -214,10 +219,11 @@ impl Peer {
         let was_full = self.outbox.was_full();
         self.outbox.sent(rest);
         let behind = match &self.machine {
-            Speech::Machine(machine) => machine.pending_bytes(),
+            Speech::Machine(machine) => busy(&**machine),
             Speech::Detecting { .. } => 0,
         };
-        was_full || 0 < behind || !self.outbox.is_empty() || self.phase != Phase::Open
+        let more = was_full || self.room().is_wanted() || 0 < behind;
+        more || !self.outbox.is_empty() || self.phase != Phase::Open
     }
 
     /// The connection is broken: nothing can be sent any more.
@@ -284,13 +290,32 @@ impl Peer {
         }
     }
 
-    /// Polls the handler of a call again.
+    /// Polls the handler of a call again, or the stream of its requests.
     pub(crate) fn wake(&mut self, turn: &mut Turn<'_>, call: CallId) {
-        if let (Speech::Machine(machine), Calls::Serving(serving)) =
-            (&mut self.machine, &mut self.calls)
-        {
-            serving.wake(turn, &mut **machine, call);
-            serving.watch(turn);
+        let Speech::Machine(machine) = &mut self.machine else {
+            return;
+        };
+        let outbox_full = self.outbox.is_full();
+        match &mut self.calls {
+            Calls::Serving(serving) => {
+                serving.room.outbox_full = outbox_full;
+                serving.wake(turn, &mut **machine, call);
+                serving.watch(turn);
+            }
+            Calls::Calling(calling) => {
+                calling.room.outbox_full = outbox_full;
+                calling.wake(turn, &mut **machine, call);
+            }
+        }
+    }
+
+    /// Much was taken of the messages that came on a call.
+    pub(crate) fn taken(&mut self, call: CallId) {
+        if let Speech::Machine(machine) = &mut self.machine {
+            match &mut self.calls {
+                Calls::Serving(serving) => serving.taken(&mut **machine, call),
+                Calls::Calling(calling) => calling.taken(&mut **machine, call),
+            }
         }
     }
 
@@ -334,6 +359,10 @@ impl Peer {
             self.phase = Phase::Closing;
         }
         self.collect(turn.now);
+        // What was in the way may have turned out to wait for its own credit, with nothing sent.
+        if self.phase == Phase::Open {
+            self.again |= more == More::Unsent && self.has_room() || self.may_resume();
+        }
         self.advance_phase(turn.now);
     }
 
@@ -350,7 +379,10 @@ impl Peer {
         };
         // What waits in the machine may wait for credit, which has to be read. And a client goes on
         // reading: two ends that both stop would wait for each other for ever.
-        let full = matches!(self.calls, Calls::Serving(_)) && self.outbox.is_full();
+        let full = match &self.calls {
+            Calls::Serving(serving) => self.outbox.is_full() || serving.untaken.is_too_much(),
+            Calls::Calling(_) => false,
+        };
         // A peer that answers a ping must be heard; what else it sends is limited.
         let full = full && !self.machine.awaits_pong();
         Wants {
@@ -362,13 +394,45 @@ impl Peer {
         }
     }
 
+    fn room(&self) -> &Room {
+        match &self.calls {
+            Calls::Serving(serving) => &serving.room,
+            Calls::Calling(calling) => &calling.room,
+        }
+    }
+
+    /// Server: whether events may be handled.
+    fn has_room(&mut self) -> bool {
+        let outbox_full = self.outbox.is_full();
+        match (&self.machine, &self.calls) {
+            (Speech::Machine(machine), Calls::Serving(serving)) => {
+                !outbox_full && !serving.untaken.is_too_much() && busy(&**machine) < HIGH_BYTES
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a stream that had to wait for room may go on.
+    fn may_resume(&mut self) -> bool {
+        let outbox_full = self.outbox.is_full();
+        match &self.machine {
+            Speech::Machine(machine) if self.room().is_wanted() => {
+                !outbox_full && self.room().is_there(&**machine)
+            }
+            _ => false,
+        }
+    }
+
     fn pump_machine(&mut self, turn: &mut Turn<'_>) -> More {
         let (Phase::Open, Speech::Machine(machine)) = (self.phase, &mut self.machine) else {
             return More::Nothing;
         };
         match &mut self.calls {
             Calls::Serving(serving) => pump_server(turn, &mut **machine, serving, &mut self.outbox),
-            Calls::Calling(calling) => pump_client(turn, &mut **machine, calling),
+            Calls::Calling(calling) => {
+                calling.room.outbox_full = self.outbox.is_full();
+                pump_client(turn, &mut **machine, calling)
+            }
         }
     }
 
@@ -448,6 +512,11 @@ impl Peer {
     }
 }
 
+/// Bytes that wait in a machine and are in the way of others.
+fn busy(machine: &dyn Machine) -> u64 {
+    machine.pending_bytes() - machine.stalled_bytes()
+}
+
 /// The settings of a machine with these limits.
 pub(crate) fn config(limits: Limits) -> native::Config {
     native::Config {
@@ -479,22 +548,22 @@ fn pump_server(
     serving: &mut Serving,
     outbox: &mut Outbox,
 ) -> More {
-    let more = serve_events(turn, machine, serving, outbox);
+    serving.room.outbox_full = outbox.is_full();
+    serving.compact();
+    serving.resume(turn, machine);
+    let more = serve_events(turn, machine, serving);
     serving.watch(turn);
     more
 }
 
-fn serve_events(
-    turn: &mut Turn<'_>,
-    machine: &mut dyn Machine,
-    serving: &mut Serving,
-    outbox: &mut Outbox,
-) -> More {
+fn serve_events(turn: &mut Turn<'_>, machine: &mut dyn Machine, serving: &mut Serving) -> More {
     for _ in 0..EVENTS_MAX {
         // Without an open call no reply is made, and what is left may be the end of the connection.
-        let full = outbox.is_full() || HIGH_BYTES <= machine.pending_bytes();
+        // Streams whose readers give no credit stand in nobody's way.
+        let full = serving.room.outbox_full || HIGH_BYTES <= busy(machine);
+        let full = full || serving.untaken.is_too_much();
         if full && 0 < machine.open_calls() {
-            // The next finished send, or the credit that is missing, pumps again.
+            // The next finished send, the credit that is missing, or a message that is taken pumps again.
             return More::Unsent;
         }
         match machine.poll_event() {
@@ -512,6 +581,7 @@ fn serve_events(
 }
 
 fn pump_client(turn: &mut Turn<'_>, machine: &mut dyn Machine, calling: &mut Calling) -> More {
+    calling.begin_round(turn, machine);
     for _ in 0..EVENTS_MAX {
         match machine.poll_event() {
             None => return More::Nothing,

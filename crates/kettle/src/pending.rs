@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// What a promise that was dropped without an answer says.
-const LOOP_ENDED: &str = "the loop that this call ran on has ended";
+pub(crate) const LOOP_ENDED: &str = "the loop that this call ran on has ended";
 
 /// The caller's end. Dropping it before the answer runs `on_drop` with the loop's note.
 pub(crate) struct Pending<T, N, F: FnMut(N)> {

@@ -362,7 +362,8 @@ impl Reactor {
             Command::Stop { grace } => self.begin_stop(grace),
             Command::Connect { link, promise } => self.client_connect(link, promise),
             Command::Call { link, request } => self.client_call(link, request),
-            Command::Cancel((key, call)) => self.client_cancel(key, call),
+            Command::Cancel((key, call)) => self.abandoned(key, call),
+            Command::Taken((key, call)) => self.taken(key, call),
             Command::Resolved { key, addresses } => self.resolved(key, addresses),
             Command::Forget { link } => self.client_forget(link),
         }

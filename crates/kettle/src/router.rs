@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Route {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) method: usize,
+    /// Whether the method takes a stream of messages.
+    pub(crate) client_streaming: bool,
     /// The path; see [`intern`].
     pub(crate) path: &'static str,
 }
@@ -40,6 +42,7 @@ impl Router {
             self.routes.push(Route {
                 service,
                 method,
+                client_streaming: info.client_streaming,
                 path,
             });
         }

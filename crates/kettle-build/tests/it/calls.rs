@@ -1,9 +1,12 @@
 //! A generated client calls a generated server.
 
+use crate::codegen::prost::bytes::Bytes;
 use crate::codegen::{MethodInfo, Service};
 use crate::generated::{echo, names, shop};
-use crate::{Channel, Request, Response, Status};
-use std::pin::pin;
+use crate::{Channel, Request, Response, Status, Streaming};
+use futures_core::Stream;
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -31,6 +34,90 @@ impl Echo for MyEcho {
     async fn old(&self, _: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
         Err(Status("too old".to_owned()))
     }
+
+    async fn join(
+        &self,
+        request: Request<Streaming<EchoRequest>>,
+    ) -> Result<Response<EchoReply>, Status> {
+        let (mut requests, mut payload) = (request.0, Vec::new());
+        while let Some(request) = requests.message().await? {
+            payload.extend_from_slice(&request.payload);
+        }
+        let payload = payload.into();
+        Ok(Response(EchoReply { payload }))
+    }
+
+    type RepeatStream = Replies;
+
+    async fn repeat(&self, request: Request<EchoRequest>) -> Result<Response<Replies>, Status> {
+        let EchoRequest { payload, want } = request.0;
+        let replies = (0..want).map(|_| payload.clone());
+        Ok(Response(Replies(replies.collect())))
+    }
+
+    type ChatStream = Replies;
+
+    async fn chat(
+        &self,
+        request: Request<Streaming<EchoRequest>>,
+    ) -> Result<Response<Replies>, Status> {
+        let (mut requests, mut replies) = (request.0, Vec::new());
+        while let Some(request) = requests.message().await? {
+            replies.push(request.payload);
+        }
+        Ok(Response(Replies(replies.into())))
+    }
+}
+
+struct Replies(VecDeque<Bytes>);
+
+impl Stream for Replies {
+    type Item = Result<EchoReply, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let payload = self.0.pop_front();
+        Poll::Ready(payload.map(|payload| Ok(EchoReply { payload })))
+    }
+}
+
+struct Requests(VecDeque<EchoRequest>);
+
+impl Stream for Requests {
+    type Item = EchoRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<EchoRequest>> {
+        Poll::Ready(self.0.pop_front())
+    }
+}
+
+fn requests() -> Requests {
+    let one = |payload: &'static str| EchoRequest {
+        payload: payload.into(),
+        want: 0,
+    };
+    Requests(["green", "black"].map(one).into())
+}
+
+#[test]
+fn streams_go_both_ways() {
+    let client = EchoClient::new(Channel::to(EchoServer::new(MyEcho)));
+    let Response(joined) = now(client.join(requests())).unwrap();
+    assert_eq!(joined.payload, "greenblack");
+    let twice = EchoRequest {
+        payload: "tea".into(),
+        want: 2,
+    };
+    let Response(mut replies) = now(client.repeat(twice)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(now(replies.message()).unwrap().unwrap().payload, "tea");
+    }
+    assert_eq!(now(replies.message()), Ok(None));
+    // A `Request` of a stream does as well.
+    let Response(mut replies) = now(client.chat(Request(requests()))).unwrap();
+    for payload in ["green", "black"] {
+        assert_eq!(now(replies.message()).unwrap().unwrap().payload, payload);
+    }
+    assert_eq!(now(replies.message()), Ok(None));
 }
 
 #[test]
@@ -54,7 +141,13 @@ fn a_server_says_what_it_is() {
     assert_eq!(EchoServer::<MyEcho>::NAME, "echo.v1.Echo");
     assert_eq!(echo::echo_server::SERVICE_NAME, "echo.v1.Echo");
     assert_eq!(server.name(), "echo.v1.Echo");
-    let methods = ["Unary", "Old"].map(|name| MethodInfo::new(name, false, false));
+    let methods = [
+        MethodInfo::new("Unary", false, false),
+        MethodInfo::new("Old", false, false),
+        MethodInfo::new("Join", true, false),
+        MethodInfo::new("Repeat", false, true),
+        MethodInfo::new("Chat", true, true),
+    ];
     let clone = server.clone();
     assert_eq!(
         (clone.methods(), server.methods()),
@@ -65,7 +158,7 @@ fn a_server_says_what_it_is() {
 #[test]
 fn an_unknown_method_is_unimplemented() {
     let server = EchoServer::new(MyEcho);
-    let status = now(server.call(2, Request(Vec::new()))).unwrap_err();
+    let status = now(server.call(5, Request(Vec::new()))).unwrap_err();
     assert_eq!(status, Status("echo.v1.Echo has no such method".to_owned()));
 }
 

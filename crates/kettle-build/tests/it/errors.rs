@@ -50,24 +50,6 @@ fn missing_file() {
 }
 
 #[test]
-fn streaming_methods() {
-    for (input, output) in [
-        ("stream M", "M"),
-        ("M", "stream M"),
-        ("stream M", "stream M"),
-    ] {
-        check(
-            &format!(
-                "syntax = 'proto3';\nmessage M {{}}\nservice S {{\n  rpc One(M) returns (M);\n  \
-                 rpc Many({input}) returns ({output});\n}}\n"
-            ),
-            "test.proto:5:3: method 'Many' of service 'S' is streaming: this version generates \
-             unary methods only",
-        );
-    }
-}
-
-#[test]
 fn a_directory_that_cannot_be_written() {
     let directory = empty_directory();
     let missing = directory.path().join("missing");

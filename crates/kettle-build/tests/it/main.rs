@@ -11,7 +11,10 @@ pub mod generated;
 mod options;
 mod stand_in;
 
-pub use stand_in::{Channel, Error, IntoRequest, Request, Response, Status, codegen};
+pub use stand_in::{
+    Channel, Error, IntoRequest, IntoStreamingRequest, Request, Response, Status, Streaming,
+    codegen,
+};
 
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

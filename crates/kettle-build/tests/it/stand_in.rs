@@ -1,9 +1,13 @@
-//! As much of kettle as generated code touches: a channel calls a service in the same process.
+//! As much of kettle as generated code touches: a channel calls a service in the same process. A
+//! stream is a list of all its messages here, and nothing waits.
 #![allow(missing_docs)]
 
-use codegen::{MethodInfo, Service};
+use codegen::{MethodInfo, Service, Stream};
 use prost::Message;
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 #[derive(Debug)]
 pub struct Request<T>(pub T);
@@ -33,6 +37,63 @@ impl<T> IntoRequest<T> for Request<T> {
     }
 }
 
+pub trait IntoStreamingRequest {
+    type Stream: Stream<Item = Self::Message> + Send + 'static;
+    type Message;
+    fn into_streaming_request(self) -> Request<Self::Stream>;
+}
+
+impl<S: Stream + Send + 'static> IntoStreamingRequest for S {
+    type Stream = S;
+    type Message = S::Item;
+
+    fn into_streaming_request(self) -> Request<S> {
+        Request(self)
+    }
+}
+
+impl<S: Stream + Send + 'static> IntoStreamingRequest for Request<S> {
+    type Stream = S;
+    type Message = S::Item;
+
+    fn into_streaming_request(self) -> Request<S> {
+        self
+    }
+}
+
+/// Messages that have come.
+#[derive(Debug)]
+pub struct Streaming<T>(VecDeque<T>);
+
+impl<T: Message + Default> Streaming<T> {
+    pub async fn message(&mut self) -> Result<Option<T>, Status> {
+        Ok(self.0.pop_front())
+    }
+
+    fn decode(messages: &[Vec<u8>]) -> Self {
+        Self(messages.iter().map(|bytes| decode(bytes)).collect())
+    }
+}
+
+fn decode<T: Message + Default>(bytes: &[u8]) -> T {
+    T::decode(bytes).expect("the other side encodes what is decoded")
+}
+
+/// All items of a stream that does not wait.
+fn all<S: Stream>(stream: S) -> Vec<S::Item> {
+    let (mut stream, mut items) = (pin!(stream), Vec::new());
+    loop {
+        match stream
+            .as_mut()
+            .poll_next(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(Some(item)) => items.push(item),
+            Poll::Ready(None) => return items,
+            Poll::Pending => panic!("nothing here waits"),
+        }
+    }
+}
+
 /// Calls one service.
 #[derive(Clone)]
 pub struct Channel(Arc<dyn Service>);
@@ -57,30 +118,60 @@ impl Channel {
         path: &str,
         request: Request<Req>,
     ) -> Result<Response<Res>, Status> {
+        let replies = self.call(path, vec![request.0.encode_to_vec()]).await?;
+        Ok(Response(decode(&replies[0])))
+    }
+
+    pub async fn client_streaming<S: Stream<Item: Message>, Res: Message + Default>(
+        &self,
+        path: &str,
+        request: Request<S>,
+    ) -> Result<Response<Res>, Status> {
+        let requests = all(request.0).iter().map(Message::encode_to_vec).collect();
+        let replies = self.call(path, requests).await?;
+        Ok(Response(decode(&replies[0])))
+    }
+
+    pub async fn server_streaming<Req: Message, Res: Message + Default>(
+        &self,
+        path: &str,
+        request: Request<Req>,
+    ) -> Result<Response<Streaming<Res>>, Status> {
+        let replies = self.call(path, vec![request.0.encode_to_vec()]).await?;
+        Ok(Response(Streaming::decode(&replies)))
+    }
+
+    pub async fn streaming<S: Stream<Item: Message>, Res: Message + Default>(
+        &self,
+        path: &str,
+        request: Request<S>,
+    ) -> Result<Response<Streaming<Res>>, Status> {
+        let requests = all(request.0).iter().map(Message::encode_to_vec).collect();
+        let replies = self.call(path, requests).await?;
+        Ok(Response(Streaming::decode(&replies)))
+    }
+
+    async fn call(&self, path: &str, messages: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Status> {
         let is_called = |method: &MethodInfo| format!("/{}/{}", self.0.name(), method.name) == path;
         // One more than there are when there is no such method, as a careless caller may do.
         let methods = self.0.methods();
         let method = methods.iter().position(is_called).unwrap_or(methods.len());
-        let Response(reply) = self
-            .0
-            .call(method, Request(request.0.encode_to_vec()))
-            .await?;
-        Ok(Response(
-            Res::decode(&*reply).expect("the server encodes what the client decodes"),
-        ))
+        Ok(self.0.call(method, Request(messages)).await?.0)
     }
 }
 
 pub mod codegen {
-    use super::{Request, Response, Status};
+    use super::{Request, Response, Status, Streaming, all, decode};
+    pub use futures_core::Stream;
     pub use prost;
     use prost::Message;
     use std::future::Future;
     use std::pin::Pin;
     use std::sync::Arc;
 
-    pub type BoxAnswer = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, Status>> + Send>>;
-    pub type Inbound = Vec<u8>;
+    pub type Messages = Vec<Vec<u8>>;
+    pub type Inbound = Messages;
+    pub type BoxAnswer = Pin<Box<dyn Future<Output = Result<Response<Messages>, Status>> + Send>>;
 
     pub trait Service: Send + Sync + 'static {
         fn name(&self) -> &'static str;
@@ -122,10 +213,73 @@ pub mod codegen {
     {
         let service = Arc::clone(service);
         Box::pin(async move {
-            let request = Req::decode(&*request.0).expect("the client encodes what is decoded");
-            let (_, reply) = handler(service, Request(request)).await;
-            Ok(Response(reply?.0.encode_to_vec()))
+            let (_, reply) = handler(service, Request(decode(&request.0[0]))).await;
+            Ok(Response(vec![reply?.0.encode_to_vec()]))
         })
+    }
+
+    pub fn client_streaming<T, Req, Res, Fut>(
+        service: &Arc<T>,
+        request: Request<Inbound>,
+        handler: impl FnOnce(Arc<T>, Request<Streaming<Req>>) -> Fut + Send + 'static,
+    ) -> BoxAnswer
+    where
+        Req: Message + Default,
+        Res: Message,
+        T: Send + Sync + 'static,
+        Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send,
+    {
+        let service = Arc::clone(service);
+        Box::pin(async move {
+            let (_, reply) = handler(service, Request(Streaming::decode(&request.0))).await;
+            Ok(Response(vec![reply?.0.encode_to_vec()]))
+        })
+    }
+
+    pub fn server_streaming<T, Req, Res, Replies, Fut>(
+        service: &Arc<T>,
+        request: Request<Inbound>,
+        handler: impl FnOnce(Arc<T>, Request<Req>) -> Fut + Send + 'static,
+    ) -> BoxAnswer
+    where
+        Req: Message + Default,
+        Res: Message,
+        T: Send + Sync + 'static,
+        Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
+        Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send,
+    {
+        let service = Arc::clone(service);
+        Box::pin(async move {
+            let (_, replies) = handler(service, Request(decode(&request.0[0]))).await;
+            collect(replies?)
+        })
+    }
+
+    pub fn streaming<T, Req, Res, Replies, Fut>(
+        service: &Arc<T>,
+        request: Request<Inbound>,
+        handler: impl FnOnce(Arc<T>, Request<Streaming<Req>>) -> Fut + Send + 'static,
+    ) -> BoxAnswer
+    where
+        Req: Message + Default,
+        Res: Message,
+        T: Send + Sync + 'static,
+        Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
+        Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send,
+    {
+        let service = Arc::clone(service);
+        Box::pin(async move {
+            let (_, replies) = handler(service, Request(Streaming::decode(&request.0))).await;
+            collect(replies?)
+        })
+    }
+
+    fn collect<Res: Message>(
+        replies: Response<impl Stream<Item = Result<Res, Status>>>,
+    ) -> Result<Response<Messages>, Status> {
+        let replies = all(replies.0).into_iter();
+        let encode = |reply: Result<Res, Status>| Ok(reply?.encode_to_vec());
+        Ok(Response(replies.map(encode).collect::<Result<_, _>>()?))
     }
 
     pub fn unimplemented(service: &str) -> BoxAnswer {

@@ -74,7 +74,7 @@ impl Call {
             kind: status.code().to_string(),
             text: status.message().to_owned(),
         })?;
-        self.check(reply.get_ref().len())
+        self.check(reply.get_ref().message_len().unwrap_or(0))
     }
 
     fn check(&self, bytes: usize) -> Result<(), CallFailure> {

@@ -1,12 +1,18 @@
 //! The calls of a client's connection: requests to the machine, its events to whoever waits.
 
 use super::Turn;
-use crate::call::{CallRequest, Reply};
+use super::handler::panicked;
+use super::sending::Room;
+use crate::call::{CallRequest, Caller, Content, Reply};
+use crate::inbox::Fed;
+use crate::mailbox::Target;
 use crate::numbered::NumberMap;
 use crate::peer::waiting::Waiting;
 use crate::{Metadata, Status};
 use kettle_buf::Chain;
 use kettle_proto::{CallId, Event, Head, Instant, Machine, OpenError, ProtocolError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
 
 /// How often a call that the server did not look at is tried again on another connection.
 const TRIES_MAX: u8 = 3;
@@ -18,6 +24,11 @@ pub(crate) struct Calling {
     calls: NumberMap<u32, Open>,
     waiting: Waiting,
     news: News,
+    pub(super) room: Room,
+    /// Calls that got messages in the last round of events.
+    fresh: Vec<CallId>,
+    /// A call was given up here: its place is free.
+    freed: bool,
 }
 
 #[derive(Debug)]
@@ -26,6 +37,10 @@ struct Open {
     headers: Metadata,
     message: Option<Chain>,
 }
+
+/// Messages shorter than this are copied when they wait for longer than a turn, so that they do not
+/// keep the blocks that they came in.
+const SHORT_BYTES: usize = 4096;
 
 /// What the owner of the connection should know.
 #[derive(Debug, Default)]
@@ -48,11 +63,11 @@ impl Calling {
     /// Makes a call, or lets it wait for a place.
     pub(crate) fn start(
         &mut self,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         machine: &mut dyn Machine,
         request: Box<CallRequest>,
     ) {
-        if request.promise.is_abandoned() {
+        if request.caller.is_abandoned() {
             return;
         }
         let head = Head {
@@ -60,21 +75,83 @@ impl Calling {
             metadata: request.metadata.clone(),
             timeout: request.deadline.map(|deadline| deadline - turn.now),
         };
-        match machine.open(turn.now, head, Some(request.message.clone().into()), true) {
+        let message = match &request.content {
+            Content::Message(message) => Some(message.clone().into()),
+            Content::Stream(_) | Content::Ended => None,
+        };
+        let end = message.is_some();
+        match machine.open(turn.now, head, message, end) {
             Ok(call) => self.opened(turn, machine, call, request),
             Err(OpenError::TooManyCalls { .. }) => self.waiting.push(request),
             Err(OpenError::Closed) => self.news.again.push(request),
-            Err(OpenError::Refused(status)) => request.promise.answer(Err(status)),
-            Err(error) => request
-                .promise
-                .answer(Err(Status::internal(error.to_string()))),
+            Err(OpenError::Refused(status)) => request.caller.fail(status),
+            Err(error) => request.caller.fail(Status::internal(error.to_string())),
         }
     }
 
     /// The caller went away.
     pub(crate) fn cancel(&mut self, machine: &mut dyn Machine, call: CallId) {
-        if self.take(call).is_some() {
-            machine.reset(call, &Status::cancelled("the caller dropped the call"));
+        let status = Status::cancelled("the caller dropped the call");
+        self.give_up(machine, call, status);
+    }
+
+    /// Polls the stream of a call's requests.
+    pub(super) fn wake(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
+        let Some(open) = self.calls.get_mut(&call.stream) else {
+            return;
+        };
+        let Content::Stream(sending) = &mut open.request.content else {
+            return;
+        };
+        let mut cx = Context::from_waker(turn.spare.alarm.waker(Target::Handler(turn.key, call)));
+        let room = &mut self.room;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            sending.poll(&mut cx, call, machine, room)
+        }));
+        match polled {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(Ok(()))) => {
+                open.request.content = Content::Ended;
+                machine.end(call);
+            }
+            Ok(Poll::Ready(Err(status))) => self.give_up(machine, call, status),
+            Err(panic) => self.give_up(machine, call, panicked(&*panic, "request stream")),
+        }
+    }
+
+    /// Gives credit for what was taken of a call's messages.
+    pub(super) fn taken(&mut self, machine: &mut dyn Machine, call: CallId) {
+        if let Some(open) = self.calls.get_mut(&call.stream)
+            && let Caller::Many(feed) = &open.request.caller
+        {
+            machine.consumed(call, feed.collect().bytes);
+        }
+    }
+
+    /// What is to be done before events are handled: lets streams go on that had to wait for room, makes
+    /// calls for which there is a place now, and lets go of the blocks that short messages came in.
+    pub(super) fn begin_round(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine) {
+        for call in std::mem::take(&mut self.fresh) {
+            if let Some(open) = self.calls.get(&call.stream)
+                && let Caller::Many(feed) = &open.request.caller
+            {
+                feed.compact(SHORT_BYTES);
+            }
+        }
+        if std::mem::take(&mut self.freed) {
+            self.start_waiting(turn, machine);
+        }
+        for _ in 0..self.room.waiting() {
+            if !self.room.is_there(machine) {
+                return;
+            }
+            let Some(call) = self.room.pop() else { return };
+            if let Some(open) = self.calls.get_mut(&call.stream)
+                && let Content::Stream(sending) = &mut open.request.content
+            {
+                sending.resumed();
+                self.wake(turn, machine, call);
+            }
         }
     }
 
@@ -98,12 +175,15 @@ impl Calling {
         self.waiting.next_deadline()
     }
 
-    pub(super) fn handle(&mut self, turn: &Turn<'_>, machine: &mut dyn Machine, event: Event) {
+    pub(super) fn handle(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, event: Event) {
         match event {
             Event::Ready => self.news.ready = true,
             Event::Headers { call, metadata } => {
                 if let Some(open) = self.get_mut(call) {
-                    open.headers = metadata;
+                    match &open.request.caller {
+                        Caller::One(_) => open.headers = metadata,
+                        Caller::Many(feed) => feed.begin(metadata),
+                    }
                 }
             }
             Event::Message { call, message, .. } => self.message(machine, call, message),
@@ -115,6 +195,7 @@ impl Calling {
                 self.finished(call, status, unprocessed);
                 self.start_waiting(turn, machine);
             }
+            Event::Room { call } => self.wake(turn, machine, call),
             Event::Draining => self.news.draining = true,
             _ => {}
         }
@@ -126,34 +207,58 @@ impl Calling {
 
     fn opened(
         &mut self,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         machine: &mut dyn Machine,
         call: CallId,
         request: Box<CallRequest>,
     ) {
-        if !request.promise.leave_note((turn.key, call)) {
+        if !request.caller.leave_note((turn.key, call)) {
             return machine.reset(call, &Status::cancelled("the caller dropped the call"));
         }
+        let streams = matches!(request.content, Content::Stream(_));
         let open = Open {
             request,
             headers: Metadata::new(),
             message: None,
         };
         self.calls.insert(call.stream, open);
+        if streams {
+            self.wake(turn, machine, call);
+        }
     }
 
     fn message(&mut self, machine: &mut dyn Machine, call: CallId, message: Chain) {
-        let Some(open) = self.get_mut(call) else {
+        let Some(open) = self.calls.get_mut(&call.stream) else {
             return;
         };
-        if open.message.is_none() {
-            open.message = Some(message);
-            return;
-        }
-        let status = Status::internal("the server sent a second reply to a unary call");
-        machine.reset(call, &status);
+        let bytes = message.len() as u64;
+        let status = match &open.request.caller {
+            Caller::One(_) if open.message.is_none() => {
+                open.message = Some(message);
+                // A second one, which must not be, has to be seen.
+                return machine.consumed(call, bytes);
+            }
+            Caller::One(_) => Status::internal("the server sent a second reply to a unary call"),
+            Caller::Many(feed) => match feed.push(message) {
+                Fed::Waits { first } => {
+                    if first {
+                        self.fresh.push(call);
+                    }
+                    return;
+                }
+                Fed::Dropped => return machine.consumed(call, bytes),
+                Fed::TooMany => Status::resource_exhausted("too many messages wait to be taken"),
+            },
+        };
+        self.give_up(machine, call, status);
+    }
+
+    /// Ends a call from this side.
+    fn give_up(&mut self, machine: &mut dyn Machine, call: CallId, status: Status) {
         if let Some(open) = self.take(call) {
-            open.request.promise.answer(Err(status));
+            machine.reset(call, &status);
+            open.request.caller.fail(status);
+            self.freed = true;
         }
     }
 
@@ -161,11 +266,15 @@ impl Calling {
         let Some(mut open) = self.take(call) else {
             return;
         };
-        if unprocessed && open.request.tries < TRIES_MAX {
+        if unprocessed && open.request.tries < TRIES_MAX && open.request.content.is_whole() {
             open.request.tries += 1;
             return self.news.again.push(open.request);
         }
-        let answer = match (status.is_ok(), open.message) {
+        let promise = match open.request.caller {
+            Caller::Many(feed) => return feed.end(status),
+            Caller::One(promise) => promise,
+        };
+        promise.answer(match (status.is_ok(), open.message) {
             (false, _) => Err(status),
             (true, None) => Err(Status::internal(
                 "the server ended a unary call without a reply",
@@ -178,12 +287,11 @@ impl Calling {
                     trailers,
                 })
             }
-        };
-        open.request.promise.answer(answer);
+        });
     }
 
     /// Makes the calls that waited, as many as there are places for now.
-    fn start_waiting(&mut self, turn: &Turn<'_>, machine: &mut dyn Machine) {
+    fn start_waiting(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine) {
         let mut waiting = std::mem::take(&mut self.waiting);
         while let Some(request) = waiting.pop() {
             self.start(turn, machine, request);

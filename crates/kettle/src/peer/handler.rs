@@ -1,6 +1,7 @@
 //! A handler that runs: user code, kept from harming the loop.
 
-use super::replying::Replying;
+use super::arriving::Arriving;
+use super::replying::{ReplyStream, Replying};
 use super::{Spare, Turn};
 use crate::answer::{BoxAnswer, Reply, answer, collect};
 use crate::interceptor::{Interceptors, Next};
@@ -10,7 +11,7 @@ use crate::{Inbound, Outbound, Request, Status};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use tracing::Span;
 
 /// A handler that waits for something.
@@ -18,7 +19,17 @@ pub(super) struct Handler {
     route: RouteId,
     span: Span,
     /// Taken out only by the drop.
-    answer: Option<BoxAnswer>,
+    work: Option<Work>,
+    /// One waker for all polls but the first.
+    waker: Option<Waker>,
+    /// The messages that come, of a method that takes a stream.
+    pub(super) arriving: Option<Arriving>,
+}
+
+enum Work {
+    Answer(BoxAnswer),
+    /// The handler has returned a stream of replies.
+    Stream(Box<ReplyStream>),
 }
 
 impl Handler {
@@ -53,41 +64,53 @@ impl Handler {
                     spare.put(id, answer);
                     None
                 }
-                Poll::Pending => Some(answer),
+                Poll::Pending => Some(Work::Answer(answer)),
             }
         }));
-        match polled {
-            Ok(None) => None,
-            Ok(answer) => Some(Handler {
-                route: id,
-                span,
-                answer,
-            }),
+        let (work, streams) = match polled {
+            Ok(None) => (Work::Stream(reply.take_stream()?), true),
+            Ok(Some(work)) => (work, false),
             Err(panic) => {
-                reply.finish(Err(panicked(&*panic)));
-                None
+                reply.finish(Err(panicked(&*panic, "handler")));
+                return None;
             }
-        }
+        };
+        let mut handler = Handler {
+            route: id,
+            span,
+            work: Some(work),
+            waker: None,
+            arriving: None,
+        };
+        let done = streams && handler.poll(turn, reply).is_ready();
+        (!done).then_some(handler)
     }
 
     /// Polls again.
     pub(super) fn poll(&mut self, turn: &mut Turn<'_>, reply: &mut Replying<'_>) -> Poll<()> {
-        let Some(answer) = &mut self.answer else {
-            return Poll::Pending;
+        let Some(work) = &mut self.work else {
+            return Poll::Ready(());
         };
-        let waker = turn
-            .spare
-            .alarm
-            .waker(Target::Handler(turn.key, reply.call));
+        let target = Target::Handler(turn.key, reply.call);
+        let waker = self
+            .waker
+            .get_or_insert_with(|| turn.spare.alarm.waker(target).clone());
         let mut cx = Context::from_waker(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            self.span
-                .in_scope(|| answer.as_mut().poll_answer(&mut cx, reply))
+            let _entered = self.span.enter();
+            work.poll(&mut cx, reply)
         }));
         polled.unwrap_or_else(|panic| {
-            reply.finish(Err(panicked(&*panic)));
+            reply.finish(Err(panicked(&*panic, "handler")));
             Poll::Ready(())
         })
+    }
+
+    /// It was taken from among the streams that wait for room.
+    pub(super) fn resumed(&mut self) {
+        if let Some(Work::Stream(stream)) = &mut self.work {
+            stream.resumed();
+        }
     }
 
     pub(super) fn route(&self) -> RouteId {
@@ -95,12 +118,28 @@ impl Handler {
     }
 }
 
+impl Work {
+    fn poll(&mut self, cx: &mut Context<'_>, reply: &mut Replying<'_>) -> Poll<()> {
+        if let Work::Answer(answer) = self {
+            ready!(answer.as_mut().poll_answer(cx, reply));
+            match reply.take_stream() {
+                Some(stream) => *self = Work::Stream(stream),
+                None => return Poll::Ready(()),
+            }
+        }
+        match self {
+            Work::Answer(_) => Poll::Ready(()),
+            Work::Stream(stream) => reply.poll_stream(stream, cx),
+        }
+    }
+}
+
 /// What a handler holds may panic when it is dropped: that ends the handler and nothing else.
 impl Drop for Handler {
     fn drop(&mut self) {
-        let answer = self.answer.take();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(answer))) {
-            panicked(&*panic);
+        let work = self.work.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(work))) {
+            panicked(&*panic, "handler");
         }
     }
 }
@@ -119,10 +158,10 @@ fn run(
     answer(Next::new(Arc::clone(interceptors), last).run(request))
 }
 
-/// The status of a call whose handler panicked. The text goes to the log, not to the client.
-fn panicked(panic: &(dyn Any + Send)) -> Status {
+/// The status of a call in which something panicked. The panic's text goes to the log, not to the peer.
+pub(super) fn panicked(panic: &(dyn Any + Send), what: &str) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = text.unwrap_or("no text"), "a handler panicked");
-    Status::internal("the handler of this call panicked")
+    tracing::error!(panic = text.unwrap_or("no text"), "a {what} panicked");
+    Status::internal(format!("the {what} of this call panicked"))
 }

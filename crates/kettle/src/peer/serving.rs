@@ -1,18 +1,23 @@
 //! The calls of a server's connection: requests to handlers, handlers' results to the machine.
 
 use super::Turn;
+use super::arriving::{Arriving, Untaken};
 use super::handler::Handler;
 use super::replying::Replying;
+use super::sending::Room;
+use crate::inbox;
 use crate::interceptor::Interceptors;
 use crate::request::Origin;
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
 use crate::{Inbound, Outbound, Reply, Request, Status};
 use kettle_buf::Chain;
+use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Instant, Machine, Metadata, Method};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// What a server hosts, shared by all its connections.
 #[derive(Debug)]
@@ -34,6 +39,13 @@ pub(crate) struct Serving {
     /// Calls that wait for something, by slot.
     calls: Vec<Option<Call>>,
     pending: usize,
+    /// Handlers take notice of what was taken from their streams after each poll; elsewhere it is told
+    /// in steps of this many bytes.
+    credit_step: u64,
+    pub(super) room: Room,
+    pub(super) untaken: Untaken,
+    /// Calls that got messages in the last round of events.
+    fresh: Vec<CallId>,
     /// Polls since the clock was read, and whose the last was.
     unwatched: u32,
     polled: Option<RouteId>,
@@ -66,9 +78,18 @@ impl Serving {
             routes: Vec::new(),
             calls: Vec::new(),
             pending: 0,
+            credit_step: u64::from(Limits::default().call_credit_bytes / 2),
+            room: Room::default(),
+            untaken: Untaken::default(),
+            fresh: Vec::new(),
             unwatched: 0,
             polled: None,
         }
+    }
+
+    /// Takes note of the limits that clients are told.
+    pub(super) fn set_limits(&mut self, limits: &Limits) {
+        self.credit_step = u64::from(limits.call_credit_bytes / 2);
     }
 
     /// Handlers that wait for something.
@@ -96,31 +117,59 @@ impl Serving {
                 };
                 match message {
                     Some(message) => self.start(turn, machine, call, head, message),
-                    None => self.put_away(call, Stage::Head(Box::new(head))),
+                    None => self.begin(turn, machine, call, head),
                 }
             }
             Event::Message { call, message, end } => {
                 self.message(turn, machine, call, message, end);
             }
             Event::End { call } => self.end(turn, machine, call),
-            Event::Reset { call, .. } => {
+            Event::Room { call } => self.wake(turn, machine, call),
+            Event::Reset { call, status } => {
                 LoopStats::add(&turn.stats.calls_failed, 1);
+                if let Some(arriving) = arriving(&mut self.calls, call) {
+                    arriving.end(status);
+                }
                 self.take(call);
             }
             _ => {}
         }
     }
 
+    /// Lets streams go on that had to wait until the connection has room.
+    pub(super) fn resume(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine) {
+        for _ in 0..self.room.waiting() {
+            if !self.room.is_there(machine) {
+                return;
+            }
+            let Some(call) = self.room.pop() else { return };
+            if let Some(Stage::Handler(handler)) = stage(&mut self.calls, call) {
+                handler.resumed();
+                self.wake(turn, machine, call);
+            }
+        }
+    }
+
+    /// Much was taken of a call's messages, by someone whom this loop does not poll.
+    pub(super) fn taken(&mut self, machine: &mut dyn Machine, call: CallId) {
+        if let Some(Stage::Handler(handler)) = stage(&mut self.calls, call)
+            && let Some(arriving) = &mut handler.arriving
+        {
+            arriving.collect(call, machine, &mut self.untaken);
+        }
+    }
+
     /// Polls a handler that was woken. A call that is over, or whose slot has another call, is left alone.
     pub(super) fn wake(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
-        let Some(Stage::Handler(handler)) = self.stage(call) else {
+        let Some(Stage::Handler(handler)) = stage(&mut self.calls, call) else {
             return;
         };
-        let mut reply = Replying::new(call, machine, turn.stats);
+        let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
         let (route, polled) = (handler.route(), handler.poll(turn, &mut reply));
         self.count_poll(turn, route);
-        if polled.is_ready() {
-            self.take(call);
+        match polled {
+            Poll::Ready(()) => drop(self.take(call)),
+            Poll::Pending => self.taken(machine, call),
         }
     }
 
@@ -143,10 +192,16 @@ impl Serving {
         }
     }
 
-    fn refuse(&self, turn: &Turn<'_>, machine: &mut dyn Machine, call: CallId, method: &Method) {
+    fn refuse(
+        &mut self,
+        turn: &Turn<'_>,
+        machine: &mut dyn Machine,
+        call: CallId,
+        method: &Method,
+    ) {
         let path = machine.method_path(method).unwrap_or_default();
         let status = Status::unimplemented(self.hosted.router.explain_missing(path));
-        Replying::new(call, machine, turn.stats).finish(Err(status));
+        Replying::new(call, machine, &mut self.room, turn.stats).finish(Err(status));
     }
 
     fn message(
@@ -157,26 +212,51 @@ impl Serving {
         message: Chain,
         end: bool,
     ) {
+        if let Some(arriving) = arriving(&mut self.calls, call) {
+            if arriving.push(call, message, machine, &mut self.untaken) {
+                self.fresh.push(call);
+            }
+            if end {
+                arriving.end(Status::default());
+            }
+            return;
+        }
+        // What breaks the rules of the method has to be seen.
+        machine.consumed(call, message.len() as u64);
         match self.take(call) {
             Some(Stage::Head(head)) if end => self.start(turn, machine, call, *head, message),
             Some(Stage::Head(head)) => self.put_away(call, Stage::Message(head, message)),
             Some(Stage::Message(..) | Stage::Handler(_)) => {
                 let text = "a unary method takes one message, and the client sent another";
-                Replying::new(call, machine, turn.stats).finish(Err(Status::internal(text)));
+                Replying::new(call, machine, &mut self.room, turn.stats)
+                    .finish(Err(Status::internal(text)));
             }
             None => {}
         }
     }
 
     fn end(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId) {
+        if let Some(arriving) = arriving(&mut self.calls, call) {
+            return arriving.end(Status::default());
+        }
         match self.take(call) {
             Some(Stage::Message(head, message)) => self.start(turn, machine, call, *head, message),
             Some(Stage::Head(_)) => {
                 let text = "a unary method takes one message, and the client sent none";
-                Replying::new(call, machine, turn.stats).finish(Err(Status::internal(text)));
+                Replying::new(call, machine, &mut self.room, turn.stats)
+                    .finish(Err(Status::internal(text)));
             }
             Some(running @ Stage::Handler(_)) => self.put_away(call, running),
             None => {}
+        }
+    }
+
+    /// A call whose messages follow: a method that takes a stream begins at once.
+    fn begin(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine, call: CallId, head: Head) {
+        if self.hosted.router.route(head.route).client_streaming {
+            self.start_stream(turn, machine, call, head, None);
+        } else {
+            self.put_away(call, Stage::Head(Box::new(head)));
         }
     }
 
@@ -189,16 +269,59 @@ impl Serving {
         head: Head,
         message: Chain,
     ) {
-        let route = self.hosted.router.route(head.route);
-        let origin = Origin::hosted(self.remote, head.deadline, route.path);
-        let request = Request::incoming(Inbound::new(message), head.metadata, origin);
-        let interceptors = &self.hosted.interceptors;
-        let mut reply = Replying::new(call, machine, turn.stats);
-        let waits = Handler::start(turn, &mut reply, head.route, route, interceptors, request);
-        self.count_poll(turn, head.route);
-        if let Some(handler) = waits {
+        if self.hosted.router.route(head.route).client_streaming {
+            return self.start_stream(turn, machine, call, head, Some(message));
+        }
+        if let Some(handler) = self.run(turn, machine, call, head, Inbound::new(message)) {
             self.put_away(call, Stage::Handler(handler));
         }
+    }
+
+    /// The same for a method that takes a stream; `only`: its one message, when all of it came at once.
+    fn start_stream(
+        &mut self,
+        turn: &mut Turn<'_>,
+        machine: &mut dyn Machine,
+        call: CallId,
+        head: Head,
+        only: Option<Chain>,
+    ) {
+        let (mailbox, place) = (Arc::clone(turn.spare.alarm.mailbox()), (turn.key, call));
+        let over = || Status::cancelled("the call is over");
+        let (feed, receiver) = inbox::pair(mailbox, self.credit_step, Some(place), over);
+        let mut arriving = Arriving::new(feed);
+        if let Some(message) = only {
+            arriving.push(call, message, machine, &mut self.untaken);
+            arriving.end(Status::default());
+        }
+        let waits = self.run(turn, machine, call, head, Inbound::stream(receiver));
+        arriving.collect(call, machine, &mut self.untaken);
+        match waits {
+            Some(mut handler) => {
+                handler.arriving = Some(arriving);
+                self.put_away(call, Stage::Handler(handler));
+            }
+            None => arriving.forget(&mut self.untaken),
+        }
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        turn: &mut Turn<'_>,
+        machine: &mut dyn Machine,
+        call: CallId,
+        head: Head,
+        message: Inbound,
+    ) -> Option<Handler> {
+        let route = self.hosted.router.route(head.route);
+        let origin = Origin::hosted(self.remote, head.deadline, route.path);
+        let request = Request::incoming(message, head.metadata, origin);
+        let interceptors = &self.hosted.interceptors;
+        let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
+        let waits = Handler::start(turn, &mut reply, head.route, route, interceptors, request);
+        self.count_poll(turn, head.route);
+        waits
     }
 
     fn count_poll(&mut self, turn: &mut Turn<'_>, route: RouteId) {
@@ -219,16 +342,25 @@ impl Serving {
         self.calls[slot] = Some(Call { stream, stage });
     }
 
-    fn stage(&mut self, call: CallId) -> Option<&mut Stage> {
-        let open = self.calls.get_mut(call.slot as usize)?.as_mut()?;
-        (open.stream == call.stream).then_some(&mut open.stage)
+    fn take(&mut self, call: CallId) -> Option<Stage> {
+        stage(&mut self.calls, call)?;
+        let mut stage = self.calls[call.slot as usize].take()?.stage;
+        if let Stage::Handler(handler) = &mut stage {
+            self.pending -= 1;
+            if let Some(arriving) = handler.arriving.take() {
+                arriving.forget(&mut self.untaken);
+            }
+        }
+        Some(stage)
     }
 
-    fn take(&mut self, call: CallId) -> Option<Stage> {
-        self.stage(call)?;
-        let stage = self.calls[call.slot as usize].take()?.stage;
-        self.pending -= usize::from(matches!(stage, Stage::Handler(_)));
-        Some(stage)
+    /// Messages that were left from the round of events before the last let go of their blocks.
+    pub(super) fn compact(&mut self) {
+        for call in std::mem::take(&mut self.fresh) {
+            if let Some(arriving) = arriving(&mut self.calls, call) {
+                arriving.compact();
+            }
+        }
     }
 
     /// The route of a method, looked up once for each path with a small number.
@@ -247,6 +379,19 @@ impl Serving {
             self.routes[place] = Some(route);
         }
         Some(route)
+    }
+}
+
+fn stage(calls: &mut [Option<Call>], call: CallId) -> Option<&mut Stage> {
+    let open = calls.get_mut(call.slot as usize)?.as_mut()?;
+    (open.stream == call.stream).then_some(&mut open.stage)
+}
+
+/// The messages that come for a call's handler, when its method takes a stream.
+fn arriving(calls: &mut [Option<Call>], call: CallId) -> Option<&mut Arriving> {
+    match stage(calls, call)? {
+        Stage::Handler(handler) => handler.arriving.as_mut(),
+        _ => None,
     }
 }
 

@@ -35,7 +35,7 @@ impl Waiting {
         self.added += 1;
         if CALLS_PER_SWEEP <= self.added {
             self.added = 0;
-            self.queue.retain(|request| !request.promise.is_abandoned());
+            self.queue.retain(|request| !request.caller.is_abandoned());
         }
         if WAITING_MAX <= self.queue.len() {
             return refuse(*request);
@@ -110,8 +110,8 @@ impl Waiting {
     fn end(&mut self, ends: impl Fn(&CallRequest) -> bool, status: impl Fn() -> Status) {
         for request in std::mem::take(&mut self.queue) {
             if ends(&request) {
-                request.promise.answer(Err(status()));
-            } else if !request.promise.is_abandoned() {
+                request.caller.fail(status());
+            } else if !request.caller.is_abandoned() {
                 self.queue.push_back(request);
             }
         }
@@ -121,14 +121,14 @@ impl Waiting {
 fn refuse(request: CallRequest) {
     let text = format!("{WAITING_MAX} calls wait for this connection already");
     let status = Status::resource_exhausted(text);
-    request.promise.answer(Err(status));
+    request.caller.fail(status);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Metadata;
-    use crate::call::{Place, Reply};
+    use crate::call::{self, Content, Place, Reply};
     use crate::pending::{self, Pending};
     use kettle_buf::Segment;
     use std::future::Future;
@@ -146,8 +146,8 @@ mod tests {
             metadata: Metadata::new(),
             deadline,
             wait_for_ready,
-            message: Segment::default(),
-            promise,
+            content: Content::Message(Segment::default()),
+            caller: call::Caller::One(promise),
             tries: 0,
         };
         (Box::new(request), caller)

@@ -53,21 +53,33 @@ impl Reactor {
             return;
         };
         if !request.wait_for_ready && !link.is_hopeful() {
-            return request.promise.answer(Err(link.unavailable(self.now)));
+            return request.caller.fail(link.unavailable(self.now));
         }
         link.waiting.push(request);
         self.schedule_link(id);
     }
 
-    /// The caller of a call has gone.
-    pub(super) fn client_cancel(&mut self, key: PeerKey, call: CallId) {
+    /// The caller of a call has gone; on a server, whoever took its messages.
+    pub(super) fn abandoned(&mut self, key: PeerKey, call: CallId) {
         let Some(Slot::Connection(connection)) = self.slots.get_mut(key.slot as usize) else {
             return;
         };
-        if connection.key == key
-            && let Some((machine, calling)) = connection.peer.client()
+        if connection.key != key {
+            return;
+        }
+        match connection.peer.client() {
+            Some((machine, calling)) => calling.cancel(machine, call),
+            None => connection.peer.taken(call),
+        }
+        self.ready(key.slot);
+    }
+
+    /// Much was taken of a call's messages.
+    pub(super) fn taken(&mut self, key: PeerKey, call: CallId) {
+        if let Some(Slot::Connection(connection)) = self.slots.get_mut(key.slot as usize)
+            && connection.key == key
         {
-            calling.cancel(machine, call);
+            connection.peer.taken(call);
             self.ready(key.slot);
         }
     }
@@ -231,9 +243,9 @@ impl Reactor {
             return;
         };
         let (clock, stats) = (self.clock, &self.stats);
-        let turn = turn(key, self.now, clock, &mut self.spare, stats);
+        let mut turn = turn(key, self.now, clock, &mut self.spare, stats);
         if let Some((machine, calling)) = connection.peer.client() {
-            calling.start(&turn, machine, request);
+            calling.start(&mut turn, machine, request);
             self.ready(key.slot);
         }
     }

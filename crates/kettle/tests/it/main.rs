@@ -6,3 +6,4 @@ mod harness;
 mod raw;
 mod recovery;
 mod servers;
+mod streams;

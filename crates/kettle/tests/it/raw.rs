@@ -1,6 +1,7 @@
 //! A client without a loop: a protocol machine and a plain blocking socket, for what a well-behaved
 //! client would not do.
 
+use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Head, Instant, Machine, Metadata, native};
 use kettle_testkit::trial::Task;
 use prost::Message;
@@ -16,24 +17,51 @@ pub struct RawClient {
 
 impl RawClient {
     pub fn connect(address: SocketAddr) -> Self {
+        Self::with_limits(address, |_| {})
+    }
+
+    pub fn with_limits(address: SocketAddr, change: impl FnOnce(&mut Limits)) -> Self {
+        let mut config = native::Config::default();
+        change(&mut config.limits);
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
-        let machine = native::Connection::client(native::Config::default(), NOW);
+        let machine = native::Connection::client(config, NOW);
         Self { stream, machine }
     }
 
     /// Opens a call; nothing is sent before [`RawClient::flush`].
     pub fn open(&mut self, task: &Task) -> CallId {
+        self.open_at("Run", task, true)
+    }
+
+    /// Opens a call of this method, whose request goes on unless this is its end.
+    pub fn open_at(&mut self, method: &str, task: &Task, end: bool) -> CallId {
         let head = Head {
-            path: "/kettle.trial.v1.Trial/Run",
+            path: &format!("/kettle.trial.v1.Trial/{method}"),
             metadata: Metadata::new(),
             timeout: None,
         };
         let message = task.encode_to_vec().into();
-        self.machine.open(NOW, head, Some(message), true).unwrap()
+        self.machine.open(NOW, head, Some(message), end).unwrap()
+    }
+
+    /// Gives credit to a call.
+    pub fn consumed(&mut self, call: CallId, bytes: u64) {
+        self.machine.consumed(call, bytes);
+    }
+
+    /// Reads until a message has come; gives its length. Gives no credit.
+    pub fn message(&mut self) -> Option<usize> {
+        loop {
+            match self.event()? {
+                Event::Message { message, .. } => return Some(message.len()),
+                Event::Finished { .. } | Event::Closed { .. } => return None,
+                _ => {}
+            }
+        }
     }
 
     /// All bytes that are to be sent.

@@ -63,6 +63,39 @@ pub mod echo_client {
             let request: ::kettle::Request<super::EchoRequest> = request.into_request();
             self.channel.unary("/echo.v1.Echo/Old", request).await
         }
+        /// Returns all payloads, one behind the other.
+        pub async fn join(
+            &self,
+            request: impl ::kettle::IntoStreamingRequest<Message = super::EchoRequest>,
+        ) -> ::core::result::Result<
+            ::kettle::Response<super::EchoReply>,
+            ::kettle::Status,
+        > {
+            let request = request.into_streaming_request();
+            self.channel.client_streaming("/echo.v1.Echo/Join", request).await
+        }
+        /// Returns the payload `want` times.
+        pub async fn repeat(
+            &self,
+            request: impl ::kettle::IntoRequest<super::EchoRequest>,
+        ) -> ::core::result::Result<
+            ::kettle::Response<::kettle::Streaming<super::EchoReply>>,
+            ::kettle::Status,
+        > {
+            let request: ::kettle::Request<super::EchoRequest> = request.into_request();
+            self.channel.server_streaming("/echo.v1.Echo/Repeat", request).await
+        }
+        /// Calls `/echo.v1.Echo/Chat`.
+        pub async fn chat(
+            &self,
+            request: impl ::kettle::IntoStreamingRequest<Message = super::EchoRequest>,
+        ) -> ::core::result::Result<
+            ::kettle::Response<::kettle::Streaming<super::EchoReply>>,
+            ::kettle::Status,
+        > {
+            let request = request.into_streaming_request();
+            self.channel.streaming("/echo.v1.Echo/Chat", request).await
+        }
     }
 }
 /// The server's side of the service `echo.v1.Echo`.
@@ -92,6 +125,48 @@ pub mod echo_server {
         ) -> impl ::core::future::Future<
             Output = ::core::result::Result<
                 ::kettle::Response<super::EchoReply>,
+                ::kettle::Status,
+            >,
+        > + ::core::marker::Send;
+        /// Returns all payloads, one behind the other.
+        fn join(
+            &self,
+            request: ::kettle::Request<::kettle::Streaming<super::EchoRequest>>,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::kettle::Response<super::EchoReply>,
+                ::kettle::Status,
+            >,
+        > + ::core::marker::Send;
+        /// The replies of [`Self::repeat`].
+        type RepeatStream: ::kettle::codegen::Stream<
+                Item = ::core::result::Result<super::EchoReply, ::kettle::Status>,
+            >
+            + ::core::marker::Send
+            + 'static;
+        /// Returns the payload `want` times.
+        fn repeat(
+            &self,
+            request: ::kettle::Request<super::EchoRequest>,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::kettle::Response<Self::RepeatStream>,
+                ::kettle::Status,
+            >,
+        > + ::core::marker::Send;
+        /// The replies of [`Self::chat`].
+        type ChatStream: ::kettle::codegen::Stream<
+                Item = ::core::result::Result<super::EchoReply, ::kettle::Status>,
+            >
+            + ::core::marker::Send
+            + 'static;
+        /// Answers `/echo.v1.Echo/Chat`.
+        fn chat(
+            &self,
+            request: ::kettle::Request<::kettle::Streaming<super::EchoRequest>>,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::kettle::Response<Self::ChatStream>,
                 ::kettle::Status,
             >,
         > + ::core::marker::Send;
@@ -127,6 +202,9 @@ pub mod echo_server {
                 &[
                     ::kettle::codegen::MethodInfo::new("Unary", false, false),
                     ::kettle::codegen::MethodInfo::new("Old", false, false),
+                    ::kettle::codegen::MethodInfo::new("Join", true, false),
+                    ::kettle::codegen::MethodInfo::new("Repeat", false, true),
+                    ::kettle::codegen::MethodInfo::new("Chat", true, true),
                 ]
             }
         }
@@ -152,6 +230,36 @@ pub mod echo_server {
                         request,
                         |inner, request| async move {
                             let reply = <T as Echo>::old(&inner, request).await;
+                            (inner, reply)
+                        },
+                    )
+                }
+                2 => {
+                    ::kettle::codegen::client_streaming(
+                        &self.inner,
+                        request,
+                        |inner, request| async move {
+                            let reply = <T as Echo>::join(&inner, request).await;
+                            (inner, reply)
+                        },
+                    )
+                }
+                3 => {
+                    ::kettle::codegen::server_streaming(
+                        &self.inner,
+                        request,
+                        |inner, request| async move {
+                            let reply = <T as Echo>::repeat(&inner, request).await;
+                            (inner, reply)
+                        },
+                    )
+                }
+                4 => {
+                    ::kettle::codegen::streaming(
+                        &self.inner,
+                        request,
+                        |inner, request| async move {
+                            let reply = <T as Echo>::chat(&inner, request).await;
                             (inner, reply)
                         },
                     )
