@@ -7,7 +7,9 @@ mod raw_server;
 use crate::harness::{block_on, host_at, host_with, join_all, poll_once};
 use crate::on_every_model;
 use crate::raw::RawClient;
-use kettle::{Channel, ChannelBuilder, Code, IntoRequest, Model, Request, Server, Status};
+use kettle::{
+    Channel, ChannelBuilder, Code, IntoRequest, LocalLoop, Model, Request, Server, Status,
+};
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::{Behaviour, Outcome, Task, task};
 use network::Remote;
@@ -226,6 +228,33 @@ fn pauses_between_attempts_grow() {
     drop(call);
 }
 
+/// The loop of this test has nothing else to wake it.
+#[test]
+fn a_loop_wakes_by_itself_for_the_next_attempt_and_for_a_deadline() {
+    let server = RawServer::bind();
+    let (url, (done, result)) = (server.url(), std::sync::mpsc::channel());
+    thread::spawn(move || {
+        let mut local = LocalLoop::new(Model::Epoll).unwrap();
+        let run = local.block_on(async move {
+            let channel = Channel::builder(&url).reconnect_backoff(millis(10), millis(20));
+            let retried = code(&client(channel).run(patient()).await);
+            let channel = Channel::builder(&url).reconnect_backoff(FOR_EVER, FOR_EVER);
+            let mut late = patient();
+            late.set_timeout(SECOND);
+            (retried, code(&client(channel).run(late).await))
+        });
+        done.send(run.unwrap()).unwrap();
+    });
+    (0..4).for_each(|_| drop(server.accept()));
+    let mut peer = server.accept();
+    peer.greet();
+    let id = peer.call();
+    peer.answer(id);
+    drop(server.accept());
+    let codes = result.recv_timeout(30 * SECOND);
+    assert_eq!(codes, Ok((Code::Ok, Code::DeadlineExceeded)));
+}
+
 #[test]
 fn a_connection_that_is_lost_is_made_again_without_a_pause() {
     let server = RawServer::bind();
@@ -242,6 +271,29 @@ fn a_connection_that_is_lost_is_made_again_without_a_pause() {
         drop(peer);
         assert_eq!(code(&block_on(lost)), Code::Unavailable, "it was sent");
     }
+}
+
+/// The kernel connects to servers that are about to end, and what was sent to them may have been run.
+#[test]
+fn calls_that_wait_are_sent_only_where_the_server_has_greeted() {
+    let server = RawServer::bind();
+    let channel = Channel::builder(server.url());
+    let client = client(channel.reconnect_backoff(millis(1), millis(1)));
+    let hasty = begin(&client, task(Behaviour::Echo));
+    let mut silent = server.accept();
+    silent.call();
+    let waiting = begin(&client, patient());
+    let behind = begin(&client, task(Behaviour::Echo));
+    silent.call();
+    drop(silent);
+    for result in block_on(join_all([hasty, behind])) {
+        assert_eq!(code(&result), Code::Unavailable, "it was sent");
+    }
+    let mut peer = server.accept();
+    peer.greet();
+    let id = peer.call();
+    peer.answer(id);
+    assert_eq!(code(&block_on(waiting)), Code::Ok);
 }
 
 /// The server takes connections only to refuse them; a call that waits is tried on each.
