@@ -227,9 +227,14 @@ fn what_is_wrong_is_said_before_anybody_is_called() {
     let url = nobody();
     let fields = "; echo.v1.EchoRequest has: payload (bytes, as base64), want (uint64)";
     let unary = "Unary(EchoRequest) returns (EchoReply)";
+    let methods = format!(
+        "{unary}\n  ClientStream(stream EchoRequest) returns (EchoReply)\n  \
+         ServerStream(EchoRequest) returns (stream EchoReply)\n  \
+         Bidi(stream EchoRequest) returns (stream EchoReply)"
+    );
     for (arguments, wanted) in [
-        (&["echo.v1.Echo/Unari"][..], format!("service echo.v1.Echo has no method \"Unari\"; it has:\n  {unary}")),
-        (&["echo.v1.Echo"], format!("which method of echo.v1.Echo? Write echo.v1.Echo/METHOD; it has:\n  {unary}")),
+        (&["echo.v1.Echo/Unari"][..], format!("service echo.v1.Echo has no method \"Unari\"; it has:\n  {methods}")),
+        (&["echo.v1.Echo"], format!("which method of echo.v1.Echo? Write echo.v1.Echo/METHOD; it has:\n  {methods}")),
         (&["Unary"], "\"Unary\" is no method: write SERVICE/METHOD, such as echo.v1.Echo/Unary".to_owned()),
         (&["a.B/C"], "no service \"a.B\" is known: only echo.v1.Echo, unless its .proto file is given with --proto FILE".to_owned()),
         (&["a.B/C", "--proto", TRIAL_PROTO], "no service \"a.B\" is in the .proto files; they have: kettle.trial.v1.Trial".to_owned()),
