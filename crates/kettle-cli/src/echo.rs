@@ -155,6 +155,29 @@ mod tests {
     }
 
     #[test]
+    fn it_repeats_as_often_as_wanted() {
+        let request = EchoRequest {
+            payload: Bytes::from_static(b"kettle"),
+            want: 3,
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut replies = pin!(Echo.server_stream(Request::new(request)));
+        let Poll::Ready(Ok(replies)) = replies.as_mut().poll(&mut context) else {
+            panic!("an echo never waits")
+        };
+        let mut replies = replies.into_inner();
+        for _ in 0..3 {
+            let Poll::Ready(Some(Ok(reply))) = Pin::new(&mut replies).poll_next(&mut context)
+            else {
+                panic!("three were wanted")
+            };
+            assert_eq!(reply.payload, "kettle");
+        }
+        let end = Pin::new(&mut replies).poll_next(&mut context);
+        assert!(matches!(end, Poll::Ready(None)));
+    }
+
+    #[test]
     fn it_gives_as_many_bytes_as_wanted() {
         for want in [1, 128, PAYLOAD_BYTES_MAX] {
             assert_eq!(call(b"ignored", want as u64).unwrap().len(), want);

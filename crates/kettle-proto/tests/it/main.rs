@@ -7,6 +7,7 @@ mod limits;
 mod malformed;
 mod simulation;
 mod splits;
+mod stream_simulation;
 mod streams;
 mod time;
 mod unary;
