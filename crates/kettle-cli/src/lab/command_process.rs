@@ -29,14 +29,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a server may take to end by itself before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Ends a group of processes when its own stdin ends, which it does in whatever way the lab ends.
-const GUARD: &str = r#"read -r _; kill -s KILL -- "-$0""#;
+/// Ends its own group of processes when its stdin ends, which it does in whatever way the lab ends. It
+/// outlives the polite request to end that [`CommandProcess`] sends to the group.
+const GUARD: &str = "trap '' TERM; read -r _; kill -s KILL 0";
 
 /// A running server. Dropping it ends the process and those that it started.
 #[derive(Debug)]
 pub struct CommandProcess {
-    /// Leads a group of processes, and is waited for last: until then nobody else can have its number.
     child: Child,
+    /// Leads the group of processes that the child joins, so that there is no moment without it. It is
+    /// waited for last: until then nobody else can have the group's number.
     guard: Child,
     address: SocketAddr,
     url: String,
@@ -54,6 +56,7 @@ impl CommandProcess {
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let address = free_address()?;
+        let guard = spawn_guard()?;
         let (output, writer) = io::pipe()?;
         let mut command = Command::new("sh");
         command
@@ -65,13 +68,13 @@ impl CommandProcess {
             .stdout(writer.try_clone()?)
             .stderr(writer)
             // Ctrl-C is for the lab, which then ends its servers.
-            .process_group(0);
+            .process_group(Pid::from_child(&guard).as_raw_pid());
         let child = spawn_on(&mut command, cores)?;
         // It holds the writing end of the pipe, whose end would otherwise not be seen.
         drop(command);
         let server = Self {
-            guard: spawn_guard(child.id())?,
             child,
+            guard,
             address,
             url: format!("kettle://{address}"),
             tail: Tail::of(output)?,
@@ -166,7 +169,7 @@ impl LabServer for CommandProcess {
 
 impl Drop for CommandProcess {
     fn drop(&mut self) {
-        let group = Pid::from_child(&self.child);
+        let group = Pid::from_child(&self.guard);
         // What fails here fails because somebody has ended already.
         let _ = kill_process_group(group, Signal::TERM);
         let until = Instant::now() + STOP_TIMEOUT;
@@ -174,15 +177,14 @@ impl Drop for CommandProcess {
             thread::sleep(LOOK_AGAIN);
         }
         let _ = kill_process_group(group, Signal::KILL);
-        let _ = self.guard.kill();
-        let _ = self.guard.wait();
         let _ = self.child.wait();
+        let _ = self.guard.wait();
     }
 }
 
-fn spawn_guard(group: u32) -> io::Result<Child> {
+fn spawn_guard() -> io::Result<Child> {
     Command::new("sh")
-        .args(["-c", GUARD, &group.to_string()])
+        .args(["-c", GUARD])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
