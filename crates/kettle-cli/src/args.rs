@@ -111,13 +111,20 @@ pub struct ServeArgs {
 /// Make one call, with JSON for messages.
 ///
 /// Messages are written as protobuf's JSON: `bytes` fields are base64, 64-bit integers may stand in
-/// quotes. The reply is printed as one line. Where a call takes several messages their JSON stands one
-/// behind the other, by custom a line each, and every reply is printed as it comes.
+/// quotes. The reply is printed as one line.
+///
+/// Streams: where a call takes several messages their JSON stands one behind the other, by custom a line
+/// each; each is sent as soon as it is complete, and the end of the input ends the client's part of the
+/// call. Every reply is printed as it comes. So with `-d -` a method that streams both ways is a
+/// conversation. A reader of stdout that is slow slows the server's stream down.
+///
+/// Ctrl-C cancels the call, a second one does not wait for anything. When nobody reads stdout any more
+/// the call is cancelled, and the exit code is 0.
 ///
 /// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 ///
 /// Exit codes: 0 the status is OK; 1 the call could not be made (URL, .proto files, JSON); 2 wrong
-/// arguments; else 64 + the status code: 66 UNKNOWN, 67 INVALID_ARGUMENT, 68 DEADLINE_EXCEEDED,
+/// arguments; 130 interrupted; else 64 + the status code: 66 UNKNOWN, 67 INVALID_ARGUMENT, 68 DEADLINE_EXCEEDED,
 /// 69 NOT_FOUND, 71 PERMISSION_DENIED, 72 RESOURCE_EXHAUSTED, 76 UNIMPLEMENTED, 77 INTERNAL,
 /// 78 UNAVAILABLE (also when the server cannot be reached), 80 UNAUTHENTICATED.
 #[derive(Debug, ClapArgs)]
@@ -126,7 +133,9 @@ Examples:
   kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d '{\"payload\":\"aGVsbG8=\"}'
   kettle call kettle://127.0.0.1:50051 greeter.v1.Greeter/SayHello --proto greeter.proto -d @you.json
   echo '{\"want\":3}' | kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d - -v
-  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary --deadline 50ms -H 'x-trace: 7'")]
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary --deadline 50ms -H 'x-trace: 7'
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/ServerStream -d '{\"payload\":\"aGk=\",\"want\":3}'
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Bidi -d -")]
 pub struct CallArgs {
     /// The server, as kettle://HOST:PORT.
     #[arg(value_hint = ValueHint::Url)]
@@ -134,7 +143,7 @@ pub struct CallArgs {
     /// What to call; without /METHOD the methods of the service are listed.
     #[arg(value_name = "SERVICE/METHOD")]
     pub method: String,
-    /// The request: JSON, @FILE, or - for stdin [default: {}].
+    /// The request, or the stream of them: JSON, @FILE, or - for stdin [default: {}].
     #[arg(short, long, value_name = "JSON|@FILE|-")]
     pub data: Option<Data>,
     #[command(flatten)]

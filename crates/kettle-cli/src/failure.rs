@@ -1,5 +1,6 @@
 //! Why a command cannot go on.
 
+use crate::interrupt;
 use kettle::{Code, Status};
 use std::error::Error;
 use std::fmt;
@@ -22,6 +23,8 @@ pub enum Failure {
     Io(io::Error),
     /// A call ended with this status. Boxed, because it is large and seldom.
     Status(Box<Status>),
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
 }
 
 impl Failure {
@@ -30,11 +33,12 @@ impl Failure {
         matches!(self, Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// What the command ends with: 1, or 64 and the code of a call's status. Codes that gRPC does not
-    /// know end like UNKNOWN.
+    /// What the command ends with: 1, 130 after Ctrl-C, or 64 and the code of a call's status. Codes that
+    /// gRPC does not know end like UNKNOWN.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Status(status) => ExitCode::from(status_exit_code(status.code())),
+            Failure::Interrupted => ExitCode::from(interrupt::EXIT_CODE),
             Failure::Text(_) | Failure::Io(_) => ExitCode::FAILURE,
         }
     }
@@ -71,6 +75,7 @@ impl fmt::Display for Failure {
             Failure::Text(text) => f.write_str(text),
             Failure::Io(error) => error.fmt(f),
             Failure::Status(status) => status.fmt(f),
+            Failure::Interrupted => f.write_str("interrupted"),
         }
     }
 }

@@ -1,15 +1,20 @@
-//! Ctrl-C: the first asks a measurement to end early, the second ends the process.
+//! Ctrl-C: the first asks a measurement or a call to end early, the second ends the process.
 
+use crate::bell::Bell;
 use crate::failure::Failure;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 /// The exit code of a command that was interrupted, as shells give it: 128 + SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
-/// Whether somebody wants the measurement to end.
+/// Whether somebody wants the command to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -27,5 +32,46 @@ impl Interrupt {
     /// Whether a signal has come.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A future that is done when a signal has come. Of several clones that are polled, the last is woken.
+#[derive(Clone, Debug)]
+pub struct Interrupted {
+    interrupt: Interrupt,
+    bell: Arc<Bell>,
+}
+
+impl Interrupted {
+    /// As [`Interrupt::install`], with a thread that wakes whoever waits.
+    pub fn install() -> Result<Self, Failure> {
+        let interrupted = Self {
+            interrupt: Interrupt::install()?,
+            bell: Arc::default(),
+        };
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let bell = Arc::clone(&interrupted.bell);
+        let watch = move || signals.forever().for_each(|_| bell.ring());
+        std::thread::Builder::new()
+            .name("kettle-signals".into())
+            .spawn(watch)?;
+        Ok(interrupted)
+    }
+
+    /// Whether a signal has come.
+    pub fn is_set(&self) -> bool {
+        self.interrupt.is_set()
+    }
+}
+
+impl Future for Interrupted {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.leave(cx.waker());
+        match self.interrupt.is_set() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod affinity;
 mod args;
+mod bell;
 mod call;
 mod cmd;
 mod descriptors;

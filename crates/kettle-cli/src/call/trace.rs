@@ -4,6 +4,8 @@ use crate::metadata::{lines, to_base64};
 use crate::table::{counted, latency};
 use kettle::{Endpoint, Metadata, Status};
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Tells, or keeps silent. `*` is what kettle did, `>` what was sent, `<` what came back.
@@ -12,15 +14,15 @@ pub struct Trace {
     verbose: bool,
     /// When the call began.
     begun: Instant,
-    sent: Traffic,
+    sent: Arc<Traffic>,
     received: Traffic,
 }
 
-/// Messages of one direction.
-#[derive(Clone, Copy, Debug, Default)]
-struct Traffic {
-    messages: usize,
-    bytes: usize,
+/// Messages of one direction, counted where they pass.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Trace {
@@ -29,7 +31,7 @@ impl Trace {
         Self {
             verbose,
             begun: Instant::now(),
-            sent: Traffic::default(),
+            sent: Arc::default(),
             received: Traffic::default(),
         }
     }
@@ -46,14 +48,14 @@ impl Trace {
         self.begun = Instant::now();
     }
 
-    /// A message of so many bytes goes out.
-    pub fn sent(&mut self, bytes: usize) {
-        self.sent.add(bytes);
+    /// What goes out.
+    pub fn sent(&self) -> &Arc<Traffic> {
+        &self.sent
     }
 
-    /// A message of so many bytes has come.
-    pub fn received(&mut self, bytes: usize) {
-        self.received.add(bytes);
+    /// What comes.
+    pub fn received(&self) -> &Traffic {
+        &self.received
     }
 
     /// The metadata ahead of the first reply.
@@ -75,7 +77,7 @@ impl Trace {
         if !status.details().is_empty() {
             self.say(&format!("< details: {}", to_base64(status.details())));
         }
-        let (sent, received) = (self.sent, self.received);
+        let (sent, received) = (&self.sent, &self.received);
         self.say(&format!(
             "* {} after {took}; sent {sent}, received {received}",
             status.code()
@@ -97,16 +99,18 @@ impl Trace {
 }
 
 impl Traffic {
-    fn add(&mut self, bytes: usize) {
-        self.messages += 1;
-        self.bytes += bytes;
+    /// Counts a message of so many bytes.
+    pub fn add(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 impl std::fmt::Display for Traffic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { messages, bytes } = self;
-        write!(f, "{} of {bytes} B", counted(*messages, "message"))
+        let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let (messages, bytes) = (read(&self.messages), read(&self.bytes));
+        write!(f, "{} of {bytes} B", counted(messages, "message"))
     }
 }
 

@@ -1,4 +1,6 @@
-//! `kettle call`.
+//! `kettle call`: what all kinds of calls share. `call/streams.rs` has what only streams do.
+
+mod streams;
 
 use crate::process::{Run, Running, run, run_on, run_with};
 use kettle::{Server, ServerHandle};
@@ -325,33 +327,5 @@ fn its_help_tells_the_exit_codes() {
         "-H, --header",
     ] {
         assert!(help.contains(text), "{text}: {help}");
-    }
-}
-
-#[test]
-fn streams_are_not_called_yet_and_say_so() {
-    let streams = "syntax = \"proto3\"; package s; message M {}
-        service S {
-            rpc Up(stream M) returns (M);
-            rpc Down(M) returns (stream M);
-            rpc Both(stream M) returns (stream M);
-        }";
-    let folder = folder(&[("s.proto", streams)]);
-    let file = folder.path().join("s.proto").to_string_lossy().into_owned();
-    let url = nobody();
-    for (method, shown) in [
-        ("s.S/Up", "Up(stream M) returns (M) is a client stream"),
-        ("s.S/Down", "Down(M) returns (stream M) is a server stream"),
-        (
-            "s.S/Both",
-            "Both(stream M) returns (stream M) is a stream in both directions",
-        ),
-    ] {
-        let call = run_with(["call", &url, method, "--proto", &file]);
-        let wanted = format!("kettle: {shown}, and kettle makes unary calls only so far\n");
-        check(&call, 1, "", &wanted);
-        let lab = ["lab", "--server", "x", "--call", method, "--proto", &file];
-        let wanted = format!("kettle: {shown}, and the lab makes unary calls\n");
-        check(&run_with(lab), 1, "", &wanted);
     }
 }

@@ -369,3 +369,25 @@ fn stat_field(id: u32, index: usize) -> Option<String> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(index).map(str::to_owned)
 }
+
+#[test]
+fn streams_are_not_measured_and_say_so() {
+    for (method, shown) in [
+        (
+            "ClientStream",
+            "ClientStream(stream EchoRequest) returns (EchoReply) is a client stream",
+        ),
+        (
+            "ServerStream",
+            "ServerStream(EchoRequest) returns (stream EchoReply) is a server stream",
+        ),
+        (
+            "Bidi",
+            "Bidi(stream EchoRequest) returns (stream EchoReply) is a stream in both directions",
+        ),
+    ] {
+        let lab = run(&format!("lab --server x --call echo.v1.Echo/{method}"));
+        let wanted = format!("kettle: {shown}, and the lab makes unary calls\n");
+        assert_eq!((lab.code, lab.stderr.as_str()), (Some(1), wanted.as_str()));
+    }
+}

@@ -97,7 +97,7 @@ impl Run {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Running {
@@ -118,7 +118,7 @@ impl Running {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().map(BufReader::new);
         Self { child, stdout }
     }
 
@@ -136,7 +136,8 @@ impl Running {
     /// The next line that it prints; empty when it prints no more.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        let stdout = self.stdout.as_mut().unwrap();
+        stdout.read_line(&mut line).unwrap();
         line
     }
 
@@ -144,6 +145,12 @@ impl Running {
     pub fn counts(&mut self) -> Value {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         serde_json::from_str(&self.line()).unwrap()
+    }
+
+    /// Writes a line to its stdin.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Closes its stdin.
@@ -161,9 +168,34 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory that it had so far, in bytes.
+    ///
+    /// # Source
+    /// proc_pid_status(5), VmHWM.
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
+    /// Closes the pipe that it prints to.
+    pub fn close_stdout(&mut self) {
+        drop(self.stdout.take());
+    }
+
+    /// What it says on stderr until it closes it, when it was started with a pipe there.
+    pub fn errors(&mut self) -> String {
+        let mut text = String::new();
+        let stderr = self.child.stderr.as_mut().unwrap();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    }
+
     /// What it prints until its end, and how it ended.
     pub fn finish(mut self) -> (ExitStatus, String) {
-        let rest: Result<Vec<_>, _> = self.stdout.by_ref().lines().collect();
+        let stdout = self.stdout.take().into_iter();
+        let rest: Result<Vec<_>, _> = stdout.flat_map(BufRead::lines).collect();
         (self.child.wait().unwrap(), rest.unwrap().join("\n"))
     }
 }
