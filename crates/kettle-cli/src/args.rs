@@ -8,6 +8,7 @@ pub use message::{Data, Header, ProtoArgs};
 
 use crate::duration;
 use crate::echo::PAYLOAD_BYTES_MAX;
+use crate::schema::Kind;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use kettle::Model;
@@ -160,11 +161,20 @@ pub struct CallArgs {
     pub verbose: bool,
 }
 
-/// Load an echo service and tell calls per second and latencies.
+/// Load an echo service and tell calls or messages per second and latencies.
 ///
 /// A closed loop: each connection has a fixed number of calls in flight, and makes the next when one is
 /// answered. With --rate an open loop: calls are made on a fixed schedule, and latency counts from the
 /// scheduled moment, so that a server that stalls cannot slow its own measurement down.
+///
+/// Streams (--method) are kept busy for the whole load, and figures are per message. bidi has a fixed
+/// number of messages in flight on each stream; a message is counted when its reply has come, and latency
+/// is this round trip. client-stream and server-stream go one way, as fast as the other side takes them,
+/// and have no latencies.
+///
+/// When the server runs on this machine, on a loopback address, and /proc lets us see it, its CPU time is
+/// told too, per call or message; and so is how busy the load generator was: near a full core it is what
+/// limits the rate, not the server.
 ///
 /// All connections live on one thread. Connections that are not served within --connect-timeout are
 /// counted as unserved, and the load goes to the others. Failed calls are counted from the first call
@@ -181,7 +191,9 @@ Examples:
   kettle bench kettle://127.0.0.1:50051
   kettle bench kettle://127.0.0.1:50051 --connections 64 --in-flight 16 --duration 5
   kettle bench kettle://127.0.0.1:50051 --rate 20000 --connections 8 --json
-  kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576")]
+  kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576
+  kettle bench kettle://127.0.0.1:50051 --method bidi --in-flight 64
+  kettle bench kettle://127.0.0.1:50051 --method server-stream --payload 65536 --streams 4")]
 pub struct BenchArgs {
     /// The server, as kettle://HOST:PORT.
     pub url: String,
@@ -189,19 +201,24 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = count(1, CONNECTIONS_MAX))]
     pub connections: usize,
-    /// Calls in flight on each connection.
-    #[arg(short, long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = count(1, IN_FLIGHT_MAX))]
-    pub in_flight: usize,
-    /// Bytes of each request's payload.
+    /// What is called: calls of Unary, or streams.
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = Kind::Unary)]
+    pub method: Kind,
+    /// Streams on each connection; not with unary [default: 1].
+    #[arg(long, value_name = "N", value_parser = count(1, IN_FLIGHT_MAX))]
+    pub streams: Option<usize>,
+    /// unary: calls in flight on each connection; bidi: messages in flight on each stream [default: 1].
+    #[arg(short, long, value_name = "N", value_parser = count(1, IN_FLIGHT_MAX))]
+    pub in_flight: Option<usize>,
+    /// Bytes of each message's payload.
     #[arg(short, long, value_name = "BYTES", default_value_t = 128)]
     #[arg(value_parser = count(0, PAYLOAD_BYTES_MAX as u64))]
     pub payload: usize,
-    /// Bytes of each reply's payload; 0: as many as the request's.
+    /// unary and bidi: bytes of each reply's payload; 0: as many as the request's.
     #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
     #[arg(value_parser = count(0, PAYLOAD_BYTES_MAX as u64))]
     pub want: usize,
-    /// Open loop: calls per second, over all connections.
+    /// unary: open loop, with so many calls per second over all connections.
     #[arg(short, long, value_name = "CALLS", conflicts_with = "in_flight", value_parser = rate)]
     pub rate: Option<f64>,
     /// Open loop: calls that may wait for their answers; what is due beyond that is not sent, and
@@ -223,6 +240,25 @@ pub struct BenchArgs {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl BenchArgs {
+    /// What an argument has to say that belongs to another method.
+    pub fn misplaced(&self) -> Option<String> {
+        let (unary, bidi) = (self.method == Kind::Unary, self.method == Kind::Bidi);
+        let misplaced = if !unary && self.rate.is_some() {
+            "--rate is for --method unary"
+        } else if unary && self.streams.is_some() {
+            "--streams is for methods that stream: see --method"
+        } else if !unary && !bidi && self.in_flight.is_some() {
+            "--in-flight is for --method unary and bidi: the other side decides how much is in flight"
+        } else if !unary && !bidi && 0 < self.want {
+            "--want is for --method unary and bidi"
+        } else {
+            return None;
+        };
+        Some(misplaced.to_owned())
+    }
 }
 
 /// Compare the I/O models on this machine under real RPC traffic.
@@ -394,7 +430,7 @@ mod tests {
                 bench.payload,
                 bench.want
             ),
-            (1, 1, 128, 0)
+            (1, None, 128, 0)
         );
         assert_eq!(bench.warmup, Duration::from_millis(500));
         assert_eq!(bench.rate, None);
@@ -416,6 +452,36 @@ mod tests {
             "kettle serve --model nio",
         ] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_method_is_found() {
+        for (line, misplaced) in [
+            ("kettle bench u --in-flight 2 --want 5", None),
+            ("kettle bench u --rate 5", None),
+            (
+                "kettle bench u --method bidi --in-flight 2 --streams 3 --want 5",
+                None,
+            ),
+            ("kettle bench u --method server-stream --streams 3", None),
+            ("kettle bench u --streams 3", Some("--streams")),
+            ("kettle bench u --method bidi --rate 5", Some("--rate")),
+            (
+                "kettle bench u --method client-stream --in-flight 2",
+                Some("--in-flight"),
+            ),
+            (
+                "kettle bench u --method server-stream --want 2",
+                Some("--want"),
+            ),
+        ] {
+            let Ok(Command::Bench(bench)) = parse(line) else {
+                panic!("{line}")
+            };
+            let found = bench.misplaced();
+            let option = found.as_deref().and_then(|text| text.split(' ').next());
+            assert_eq!(option, misplaced, "{line}");
         }
     }
 

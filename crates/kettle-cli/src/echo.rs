@@ -13,9 +13,6 @@ pub mod v1 {
 
 use v1::{EchoReply, EchoRequest};
 
-/// The path of the method.
-pub const UNARY: &str = "/echo.v1.Echo/Unary";
-
 /// Bytes of a reply's field beside its payload: one for the tag, four for a length up to 2^28.
 const FIELD_BYTES: usize = 5;
 

@@ -7,6 +7,9 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+/// What clap ends with when arguments are wrong.
+const ARGUMENTS_EXIT_CODE: u8 = 2;
+
 /// What the exit code of a failed call is above its status code: out of the way of a command's own
 /// codes, and below those that shells give for signals.
 const STATUS_EXIT_CODES: u8 = 64;
@@ -23,6 +26,8 @@ pub enum Failure {
     Io(io::Error),
     /// A call ended with this status. Boxed, because it is large and seldom.
     Status(Box<Status>),
+    /// Arguments that do not fit together.
+    Arguments(String),
     /// Somebody pressed Ctrl-C.
     Interrupted,
 }
@@ -33,11 +38,12 @@ impl Failure {
         matches!(self, Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// What the command ends with: 1, 130 after Ctrl-C, or 64 and the code of a call's status. Codes that
-    /// gRPC does not know end like UNKNOWN.
+    /// What the command ends with: 1, 2 for arguments, 130 after Ctrl-C, or 64 and the code of a call's
+    /// status. Codes that gRPC does not know end like UNKNOWN.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Status(status) => ExitCode::from(status_exit_code(status.code())),
+            Failure::Arguments(_) => ExitCode::from(ARGUMENTS_EXIT_CODE),
             Failure::Interrupted => ExitCode::from(interrupt::EXIT_CODE),
             Failure::Text(_) | Failure::Io(_) => ExitCode::FAILURE,
         }
@@ -72,7 +78,7 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Text(text) => f.write_str(text),
+            Failure::Text(text) | Failure::Arguments(text) => f.write_str(text),
             Failure::Io(error) => error.fmt(f),
             Failure::Status(status) => status.fmt(f),
             Failure::Interrupted => f.write_str("interrupted"),

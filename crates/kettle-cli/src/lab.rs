@@ -1,7 +1,7 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
 //! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
-//! `server_process.rs` or `command_process.rs`, `proc_sample.rs` reads what that process cost. `cell.rs` keeps what was found, `report.rs` and
+//! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found, `report.rs` and
 //! `conclusion.rs` tell it, `raw.rs` writes it down.
 
 mod cell;
@@ -9,8 +9,6 @@ mod command_process;
 mod conclusion;
 mod measure;
 mod plan;
-mod proc_listener;
-mod proc_sample;
 mod raw;
 mod report;
 mod server_process;

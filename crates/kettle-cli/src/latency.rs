@@ -42,12 +42,13 @@ impl Latencies {
 
     /// Counts one.
     pub fn record(&mut self, latency: Duration) {
-        self.histogram.saturating_record(latency.as_nanos() as u64);
+        self.record_many(latency, 1);
     }
 
-    /// How many were counted.
-    pub fn count(&self) -> u64 {
-        self.histogram.len()
+    /// Counts so many of the same.
+    pub fn record_many(&mut self, latency: Duration, count: u64) {
+        let nanos = latency.as_nanos() as u64;
+        self.histogram.saturating_record_n(nanos, count);
     }
 
     /// What is told of them.
@@ -79,7 +80,7 @@ mod tests {
             latencies.record(Duration::from_micros(micros));
         }
         let told = latencies.percentiles();
-        assert_eq!(latencies.count(), 10_000);
+        assert_eq!(latencies.histogram.len(), 10_000);
         assert!(near(told.p50_us, 5000.0), "{told:?}");
         assert!(near(told.p90_us, 9000.0), "{told:?}");
         assert!(near(told.p99_us, 9900.0), "{told:?}");
@@ -96,7 +97,7 @@ mod tests {
     fn one_that_is_longer_than_can_be_told_is_still_counted() {
         let mut latencies = Latencies::new();
         latencies.record(Duration::from_secs(3600));
-        assert_eq!(latencies.count(), 1);
+        assert_eq!(latencies.histogram.len(), 1);
         assert!(near(latencies.percentiles().p50_us, 60e6));
     }
 }

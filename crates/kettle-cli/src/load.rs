@@ -1,17 +1,19 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
-//! `connect.rs` opens connections, `closed.rs` and `open.rs` keep calls coming, `call.rs` is one
-//! call, `record.rs` what is written down of them.
+//! `connect.rs` opens connections, `closed.rs` and `open.rs` keep calls coming and `streams.rs` messages,
+//! `call.rs` is one call, `record.rs` what is written down of them.
 
 mod call;
 mod closed;
 mod connect;
 mod open;
 mod record;
+mod streams;
 
 pub use call::Call;
 pub use connect::{Connected, Unserved};
 pub use record::{Errors, Record};
+pub use streams::Streams;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -42,6 +44,8 @@ pub enum Pace {
         /// Calls that may wait for their answers; what is due beyond that is skipped, and counted.
         outstanding_max: usize,
     },
+    /// Closed loop on streams: a message follows another, or its reply.
+    Streams(Streams),
 }
 
 /// How long a load runs.
@@ -170,6 +174,10 @@ impl<'a> Source<'a> {
         match pace {
             Pace::Closed { in_flight } => {
                 closed::start(local, channels, in_flight, &call, recorder);
+                Source::Closed
+            }
+            Pace::Streams(streams) => {
+                streams::start(local, channels, streams, &call, recorder);
                 Source::Closed
             }
             Pace::Open {

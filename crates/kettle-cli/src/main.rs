@@ -1,7 +1,8 @@
 //! The `kettle` command: calls services, hosts and loads the echo service, compares the I/O models.
 //!
 //! `args.rs` holds what can be asked for, `cmd/` one file per command, `call/` a call from JSON to JSON,
-//! `load/` the load generator and `lab/` the comparison. What a command prints goes to stdout; progress, logs and errors go to stderr.
+//! `load/` the load generator and `lab/` the comparison. What a command prints goes to stdout; progress,
+//! logs and errors go to stderr. `proc_sample.rs` reads what a process cost.
 #![forbid(unsafe_code)]
 
 mod affinity;
@@ -19,6 +20,8 @@ mod latency;
 mod load;
 mod log;
 mod metadata;
+mod proc_listener;
+mod proc_sample;
 mod progress;
 mod schema;
 mod server_counts;

@@ -37,7 +37,7 @@ pub struct Method {
 }
 
 /// How many messages go each way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// One there, one back.
     Unary,
@@ -140,6 +140,18 @@ impl Method {
     /// What a reply is.
     pub fn output(&self) -> MessageDescriptor {
         self.descriptor.output()
+    }
+}
+
+impl Kind {
+    /// The path of the echo service's method of this kind.
+    pub fn echo_path(self) -> &'static str {
+        match self {
+            Kind::Unary => "/echo.v1.Echo/Unary",
+            Kind::ClientStream => "/echo.v1.Echo/ClientStream",
+            Kind::ServerStream => "/echo.v1.Echo/ServerStream",
+            Kind::Bidi => "/echo.v1.Echo/Bidi",
+        }
     }
 }
 
@@ -262,9 +274,25 @@ mod tests {
         let schema = Schema::load(&ProtoArgs::default()).unwrap();
         for name in ["echo.v1.Echo/Unary", "/echo.v1.Echo/Unary"] {
             let method = schema.method(name).unwrap();
-            assert_eq!(method.path(), crate::echo::UNARY);
             assert_eq!(method.kind(), Kind::Unary);
             assert_eq!(method.to_string(), "Unary(EchoRequest) returns (EchoReply)");
+        }
+    }
+
+    #[test]
+    fn echo_has_a_method_of_each_kind() {
+        let schema = Schema::load(&ProtoArgs::default()).unwrap();
+        for kind in [
+            Kind::Unary,
+            Kind::ClientStream,
+            Kind::ServerStream,
+            Kind::Bidi,
+        ] {
+            let method = schema.method(kind.echo_path()).unwrap();
+            assert_eq!(
+                (method.kind(), method.path().as_str()),
+                (kind, kind.echo_path())
+            );
         }
     }
 

@@ -3,13 +3,13 @@
 //! It is told model, loops and address by the environment. `proc_listener.rs` finds out whether the
 //! process is the server itself, `tail.rs` keeps what it printed last.
 
-use super::proc_listener;
 use super::server_process::spawn_on;
 use super::subject::{LabServer, OwnServer};
 use super::tail::Tail;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::proc_listener;
 use crate::server_counts::ServerCounts;
 use kettle::Model;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};

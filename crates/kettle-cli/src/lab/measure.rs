@@ -2,12 +2,12 @@
 
 use super::cell::{Reason, Round};
 use super::plan::{Plan, Row, serves_one};
-use super::proc_sample::{ProcSample, anonymous_bytes};
 use super::subject::LabServer;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::load::{Connected, Generator, Observer, Pace, Record, Unserved};
+use crate::proc_sample::{ProcSample, anonymous_bytes};
 use crate::server_counts::ServerCounts;
 use kettle::{Model, Probe};
 
@@ -126,7 +126,7 @@ impl Observer for Samples<'_> {
 fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> Round {
     let counted = begin.counts.as_ref().zip(end.counts.as_ref());
     let calls = counted.map(|(begin, end)| end.calls.saturating_sub(begin.calls));
-    let calls = calls.unwrap_or(record.calls());
+    let calls = calls.unwrap_or(record.count);
     let per_call = |count: f64| count / calls as f64;
     let cost = end.cost.since(&begin.cost);
     let system_calls = counted.map(|(begin, end)| {
@@ -135,7 +135,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
     });
     Round {
         seconds: record.seconds,
-        calls: record.calls(),
+        calls: record.count,
         rps: record.rps(),
         latency: record.latencies.percentiles(),
         errors: record.errors.clone(),

@@ -6,6 +6,7 @@ use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::load::Call;
+use crate::schema::Kind;
 use crate::server_counts::ServerCounts;
 use bytes::Bytes;
 use kettle::{Channel, LocalLoop, Model};
@@ -76,7 +77,7 @@ impl Subject {
     /// The call that is made again and again.
     pub fn call(&self) -> Call {
         match self {
-            Subject::Echo { payload } => Call::echo(*payload, 0),
+            Subject::Echo { payload } => Call::echo(Kind::Unary, *payload, 0),
             Subject::Own(own) => Call::new(Arc::clone(&own.path), own.message.clone()),
         }
     }

@@ -1,9 +1,10 @@
-//! One unary call that is made again and again, as cheap as it can be made.
+//! What is sent again and again, as cheap as it can be sent.
 
+use crate::echo::PAYLOAD_BYTES_MAX;
 use crate::echo::v1::{EchoReply, EchoRequest};
-use crate::echo::{PAYLOAD_BYTES_MAX, UNARY};
+use crate::schema::Kind;
 use bytes::Bytes;
-use kettle::{Channel, Outbound, Request};
+use kettle::{Channel, Inbound, Outbound, Request, Status};
 use prost::Message;
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Call {
     path: Arc<str>,
+    kind: Kind,
     request: Bytes,
-    /// The length of the reply to it, where that is known.
+    payload_bytes: usize,
+    /// The length of each reply to it, where that is known.
     reply_bytes: Option<usize>,
 }
 
@@ -30,30 +33,47 @@ impl Call {
     pub fn new(path: Arc<str>, request: Bytes) -> Self {
         Self {
             path,
+            kind: Kind::Unary,
+            payload_bytes: request.len(),
             request,
             reply_bytes: None,
         }
     }
 
-    /// A call of the echo service with so many bytes of payload, which wants so many back; 0: as many.
-    pub fn echo(payload_bytes: usize, want: usize) -> Self {
+    /// A call of the echo service's method of this kind with so many bytes of payload. Unary and both
+    /// ways it wants so many back for each; 0: as many. A stream of replies does not end by itself.
+    pub fn echo(kind: Kind, payload_bytes: usize, want: usize) -> Self {
+        let reply_bytes = match (kind, want) {
+            (Kind::ClientStream, _) => None,
+            (Kind::ServerStream, _) | (_, 0) => Some(payload_bytes),
+            (Kind::Unary | Kind::Bidi, want) => Some(want),
+        };
+        let want = match kind {
+            Kind::ServerStream => u64::MAX,
+            _ => want as u64,
+        };
         let payload = Bytes::from(vec![b'k'; payload_bytes]);
-        let request = EchoRequest {
-            payload,
-            want: want as u64,
-        }
-        .encode_to_vec()
-        .into();
-        let expected = if want == 0 { payload_bytes } else { want };
-        let reply_bytes = EchoReply {
-            payload: vec![0; expected].into(),
-        }
-        .encoded_len();
+        let encoded = |bytes: usize| {
+            let payload = vec![0; bytes].into();
+            EchoReply { payload }.encoded_len()
+        };
         Self {
-            path: Arc::from(UNARY),
-            request,
-            reply_bytes: Some(reply_bytes),
+            path: Arc::from(kind.echo_path()),
+            kind,
+            request: EchoRequest { payload, want }.encode_to_vec().into(),
+            payload_bytes,
+            reply_bytes: reply_bytes.map(encoded),
         }
+    }
+
+    /// The path of the method.
+    pub fn path(&self) -> Arc<str> {
+        Arc::clone(&self.path)
+    }
+
+    /// The request, encoded.
+    pub fn request(&self) -> Bytes {
+        self.request.clone()
     }
 
     /// Whether the request fits into kettle's default limit: `want` takes some bytes of it.
@@ -61,29 +81,69 @@ impl Call {
         self.request.len() <= PAYLOAD_BYTES_MAX + 5
     }
 
-    /// Bytes of the two messages as far as they are known, without what the protocol adds.
+    /// Bytes of a message and its reply as far as they are known, without what the protocol adds; of
+    /// one message, where messages go one way.
     pub fn message_bytes(&self) -> u64 {
-        (self.request.len() + self.reply_bytes.unwrap_or(0)) as u64
+        let request = match self.kind {
+            Kind::ServerStream => 0,
+            _ => self.request.len(),
+        };
+        (request + self.reply_bytes.unwrap_or(0)) as u64
     }
 
-    /// Makes the call, and checks the length of the reply where it is known.
+    /// Makes the unary call, and checks the length of the reply where it is known.
     pub async fn make(&self, channel: &Channel) -> Result<(), CallFailure> {
-        let request = Request::new(Outbound::from_bytes(self.request.clone()));
-        let reply = channel.call(Arc::clone(&self.path), request).await;
-        let reply = reply.map_err(|status| CallFailure {
+        let request = Request::new(Outbound::from_bytes(self.request()));
+        let reply = channel.call(self.path(), request).await?;
+        self.check(reply.get_ref())
+    }
+
+    /// Whether a reply has the length that it should have.
+    pub fn check(&self, reply: &Inbound) -> Result<(), CallFailure> {
+        self.check_length(reply.message_len().unwrap_or(0))
+    }
+
+    /// Whether the reply to a stream of so many requests says that their payloads have come.
+    pub fn check_total(&self, reply: Inbound, requests: u64) -> Result<(), CallFailure> {
+        self.check_bytes(&reply.decode::<EchoReply>()?.payload, requests)
+    }
+
+    fn check_bytes(&self, total: &[u8], requests: u64) -> Result<(), CallFailure> {
+        let wanted = (requests * self.payload_bytes as u64).to_string();
+        match total == wanted.as_bytes() {
+            true => Ok(()),
+            false => {
+                let total = String::from_utf8_lossy(total);
+                Err(CallFailure::wrong_reply(format!(
+                    "the server has taken {total} bytes of {wanted}"
+                )))
+            }
+        }
+    }
+
+    fn check_length(&self, bytes: usize) -> Result<(), CallFailure> {
+        match self.reply_bytes {
+            Some(wanted) if wanted != bytes => Err(CallFailure::wrong_reply(format!(
+                "a reply of {bytes} bytes instead of {wanted}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl CallFailure {
+    /// The server replied, but not as it should.
+    pub fn wrong_reply(text: String) -> Self {
+        let kind = "WRONG_REPLY".to_owned();
+        Self { kind, text }
+    }
+}
+
+impl From<Status> for CallFailure {
+    fn from(status: Status) -> Self {
+        Self {
             kind: status.code().to_string(),
             text: status.message().to_owned(),
-        })?;
-        self.check(reply.get_ref().message_len().unwrap_or(0))
-    }
-
-    fn check(&self, bytes: usize) -> Result<(), CallFailure> {
-        match self.reply_bytes {
-            Some(wanted) if wanted != bytes => Err(CallFailure {
-                kind: "WRONG_REPLY".to_owned(),
-                text: format!("a reply of {bytes} bytes instead of {wanted}"),
-            }),
-            _ => Ok(()),
         }
     }
 }
@@ -95,15 +155,17 @@ mod tests {
     #[test]
     fn the_reply_is_as_long_as_the_payload_or_as_wanted() {
         // A tag, a length of two bytes from 128 on, and the payload.
-        assert_eq!(Call::echo(127, 0).check(129), Ok(()));
-        assert_eq!(Call::echo(128, 0).check(131), Ok(()));
-        assert_eq!(Call::echo(5, 300).check(303), Ok(()));
-        assert_eq!(Call::echo(0, 0).check(0), Ok(()));
+        assert_eq!(Call::echo(Kind::Unary, 127, 0).check_length(129), Ok(()));
+        assert_eq!(Call::echo(Kind::Unary, 128, 0).check_length(131), Ok(()));
+        assert_eq!(Call::echo(Kind::Unary, 5, 300).check_length(303), Ok(()));
+        assert_eq!(Call::echo(Kind::Unary, 0, 0).check_length(0), Ok(()));
     }
 
     #[test]
     fn another_length_is_a_failure() {
-        let failure = Call::echo(128, 0).check(130).unwrap_err();
+        let failure = Call::echo(Kind::Unary, 128, 0)
+            .check_length(130)
+            .unwrap_err();
         assert_eq!(failure.kind, "WRONG_REPLY");
         assert!(
             failure.text.contains("130 bytes instead of 131"),
@@ -113,8 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_requests_has_come_or_has_not() {
+        let call = Call::echo(Kind::ClientStream, 128, 0);
+        for (total, wanted) in [("640", true), ("639", false), ("0640", false), ("", false)] {
+            let wrong = call.check_bytes(total.as_bytes(), 5);
+            assert_eq!(wrong.is_ok(), wanted, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_what_is_counted() {
+        let bytes = |kind| Call::echo(kind, 100, 0).message_bytes();
+        assert_eq!((bytes(Kind::Unary), bytes(Kind::Bidi)), (204, 204));
+        assert_eq!(
+            (bytes(Kind::ClientStream), bytes(Kind::ServerStream)),
+            (102, 102)
+        );
+    }
+
+    #[test]
     fn the_longest_payload_leaves_no_room_for_a_wish() {
-        assert!(Call::echo(PAYLOAD_BYTES_MAX, 0).fits());
-        assert!(!Call::echo(PAYLOAD_BYTES_MAX, 1).fits());
+        assert!(Call::echo(Kind::Unary, PAYLOAD_BYTES_MAX, 0).fits());
+        assert!(!Call::echo(Kind::Unary, PAYLOAD_BYTES_MAX, 1).fits());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// A caller whose calls fail so often in a row makes no more: a server that is gone would have it
 /// count failures as fast as it can.
-const FAILURES_IN_A_ROW_MAX: u32 = 100;
+pub const FAILURES_IN_A_ROW_MAX: u32 = 100;
 
 /// Starts so many callers on each connection.
 pub fn start(

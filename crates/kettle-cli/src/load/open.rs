@@ -131,6 +131,7 @@ mod tests {
     use crate::echo::v1::echo_server::EchoServer;
     use crate::interrupt::Interrupt;
     use crate::load::Generator;
+    use crate::schema::Kind;
     use kettle::{Model, Server};
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
         let begun = Instant::now() - late;
         let mut schedule = Schedule::new(100.0, 1000, begun);
         generator.local.spawn(std::future::pending());
-        let (channels, call) = (&connected.channels, Call::echo(8, 0));
+        let (channels, call) = (&connected.channels, Call::echo(Kind::Unary, 8, 0));
         while schedule.due < 11 {
             let until = Instant::now() + Duration::from_millis(1);
             let local = &mut generator.local;
@@ -186,7 +187,7 @@ mod tests {
         generator.drain(&recorder).unwrap();
         let record = recorder.finish((begun, Instant::now()), 0, false);
         assert!(
-            11 <= record.calls(),
+            11 <= record.count,
             "none that was due is left out: {record:?}"
         );
         let longest = record.latencies.percentiles().max_us;

@@ -5,7 +5,7 @@ use super::call::CallFailure;
 use crate::latency::Latencies;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub struct Recorder {
     measuring: AtomicBool,
     stopping: AtomicBool,
     outstanding: AtomicUsize,
+    /// What passed within the measurement: calls that succeeded, or messages.
+    count: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -38,9 +40,11 @@ struct Book {
 /// What a load was found to do.
 #[derive(Debug)]
 pub struct Record {
+    /// Calls that succeeded within the measurement, or messages of streams that passed.
+    pub count: u64,
     /// How long it was measured, in seconds.
     pub seconds: f64,
-    /// Latencies of the calls that succeeded within the measurement.
+    /// Latencies of the calls that succeeded within the measurement, or of messages and their replies.
     pub latencies: Latencies,
     /// Failed calls by status, from the first call to the last.
     pub errors: BTreeMap<String, Errors>,
@@ -72,6 +76,7 @@ impl Recorder {
             measuring: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             outstanding: AtomicUsize::new(0),
+            count: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +120,22 @@ impl Recorder {
         let mut book = self.book();
         book.latencies.record(latency);
         book.last_answer = Some(now);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many messages of a stream were answered just now. Those of the measurement are counted.
+    pub fn answered(&self, latency: Duration, count: u64) {
+        if self.measuring() {
+            self.book().latencies.record_many(latency, count);
+            self.passed(count);
+        }
+    }
+
+    /// So many messages of a stream have passed, one way. Those of the measurement are counted.
+    pub fn passed(&self, count: u64) {
+        if self.measuring() {
+            self.count.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// A call failed, within the measurement or not: no failure is hidden.
@@ -140,6 +161,7 @@ impl Recorder {
         let latencies = std::mem::replace(&mut book.latencies, Latencies::new());
         let errors = std::mem::take(&mut book.errors);
         Record {
+            count: self.count.load(Ordering::Relaxed),
             seconds: (ended - begun).as_secs_f64(),
             latencies,
             errors,
@@ -167,20 +189,15 @@ impl Book {
 }
 
 impl Record {
-    /// Calls of the measurement that succeeded.
-    pub fn calls(&self) -> u64 {
-        self.latencies.count()
-    }
-
     /// Calls that failed, of all kinds.
     pub fn failures(&self) -> u64 {
         self.errors.values().map(|errors| errors.count).sum()
     }
 
-    /// Calls that succeeded, per second.
+    /// Calls that succeeded or messages that passed, per second.
     pub fn rps(&self) -> f64 {
         match 0.0 < self.seconds {
-            true => self.calls() as f64 / self.seconds,
+            true => self.count as f64 / self.seconds,
             false => 0.0,
         }
     }
@@ -210,10 +227,7 @@ mod tests {
         recorder.failed(failure("INTERNAL", "other"));
         recorder.failed(failure("UNAVAILABLE", "second"));
         let record = finish(&recorder, begun, false);
-        assert_eq!(
-            (record.calls(), record.failures(), record.rps()),
-            (1, 3, 1.0)
-        );
+        assert_eq!((record.count, record.failures(), record.rps()), (1, 3, 1.0));
         assert_eq!(
             record.errors["UNAVAILABLE"],
             Errors {

@@ -16,7 +16,7 @@ fn its_first_line_tells_address_model_and_loops() {
 fn it_answers_on_every_model() {
     for model in kettle::Model::ALL {
         let (_server, url) = Running::serve(&format!("--model {model}"));
-        let bench = run(&format!("bench {url} --warmup 0 --duration 20ms --json"));
+        let bench = run(&format!("bench {url} --warmup 0 --duration 200ms --json"));
         assert_eq!(bench.code, Some(0), "{model}: {bench:?}");
         assert!(
             0 < bench.json()["calls"].as_u64().unwrap(),
@@ -81,7 +81,7 @@ fn loops_of_a_model_without_loops_are_refused() {
 fn it_counts_for_whoever_started_it_and_ends_with_them() {
     let (mut server, url) = Running::serve("--stats");
     let before = server.counts();
-    let bench = run(&format!("bench {url} --warmup 0 --duration 20ms --json")).json();
+    let bench = run(&format!("bench {url} --warmup 0 --duration 200ms --json")).json();
     let after = server.counts();
     assert_eq!(before["calls"], 0);
     // One more may have been in flight at the end of the measurement.
@@ -102,7 +102,7 @@ fn it_counts_for_whoever_started_it_and_ends_with_them() {
 fn connections_beyond_its_limit_are_refused() {
     let (mut server, url) = Running::serve("--stats --connections-max 2");
     let bench = run(&format!(
-        "bench {url} -c 5 --warmup 0 --duration 20ms --json"
+        "bench {url} -c 5 --warmup 0 --duration 200ms --json"
     ));
     assert_eq!(bench.json()["unserved"], 3, "{bench:?}");
     let counts = server.counts();

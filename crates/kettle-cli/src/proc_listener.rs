@@ -1,4 +1,4 @@
-//! Whether a process listens on a port, read from /proc.
+//! Which process listens on a port, read from /proc.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,12 +12,30 @@ const LISTEN: &str = "0A";
 /// # Source
 /// proc_pid_net(5), proc_pid_fd(5).
 pub fn listens(pid: u32, port: u16) -> io::Result<bool> {
+    has_one_of(pid, &inodes(&pid.to_string(), port))
+}
+
+/// A process that listens on this TCP port. `None` when there is none, or it is not ours to look at.
+pub fn listener(port: u16) -> Option<u32> {
+    let inodes = inodes("self", port);
+    let processes = fs::read_dir("/proc").ok()?;
+    let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.into_iter()
+        .find(|&pid| has_one_of(pid, &inodes).unwrap_or(false))
+}
+
+/// The sockets that listen on the port, in the network that the process sees.
+fn inodes(process: &str, port: u16) -> HashSet<String> {
     let mut inodes = HashSet::new();
     for table in ["tcp", "tcp6"] {
         // A kernel without IPv6 has only one of them.
-        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        let text = fs::read_to_string(format!("/proc/{process}/net/{table}")).unwrap_or_default();
         inodes.extend(text.lines().filter_map(|line| inode(line, port)));
     }
+    inodes
+}
+
+fn has_one_of(pid: u32, inodes: &HashSet<String>) -> io::Result<bool> {
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         // A descriptor that is closed while it is looked at has no link any more.
         let Ok(target) = fs::read_link(entry?.path()) else {
@@ -71,6 +89,7 @@ mod tests {
             };
             let port = listener.local_addr().unwrap().port();
             assert!(listens(std::process::id(), port).unwrap());
+            assert_eq!(super::listener(port), Some(std::process::id()));
             assert!(!listens(std::process::id(), port.wrapping_add(1)).unwrap());
         }
     }
