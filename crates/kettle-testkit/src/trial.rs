@@ -4,7 +4,7 @@ use kettle::{Channel, Code, Request, Response, Status, Streaming};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +33,14 @@ struct Counters {
     started: AtomicU64,
     waiting: AtomicU64,
     dropped: AtomicU64,
+    gate: Gate,
+}
+
+/// What [`Behaviour::Block`] blocks at.
+#[derive(Debug, Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
 }
 
 /// A task of this behaviour, with nothing else set.
@@ -54,6 +62,13 @@ impl TrialService {
         self.counters.taken.load(Ordering::SeqCst)
     }
 
+    /// Lets the handlers go on that block their threads, now and later.
+    pub fn open_gate(&self) {
+        let gate = &self.counters.gate;
+        *gate.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        gate.opened.notify_all();
+    }
+
     /// Handlers that were started.
     pub fn started(&self) -> u64 {
         self.counters.started.load(Ordering::SeqCst)
@@ -73,7 +88,7 @@ impl TrialService {
 impl Trial for TrialService {
     async fn run(&self, request: Request<Task>) -> Result<Response<Outcome>, Status> {
         let started = Started::new(&self.counters);
-        let result = behave(request).await;
+        let result = behave(request, Arc::clone(&self.counters)).await;
         started.done();
         result
     }
@@ -124,7 +139,10 @@ fn request_echo<T, U>(request: Request<T>, reply: impl FnOnce(T) -> U) -> Respon
     response
 }
 
-async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
+async fn behave(
+    request: Request<Task>,
+    counters: Arc<Counters>,
+) -> Result<Response<Outcome>, Status> {
     let number = request.get_ref().number;
     let reply = |payload: bytes::Bytes| Ok(Response::new(Outcome { payload, number }));
     match request.get_ref().behaviour() {
@@ -166,7 +184,29 @@ async fn behave(request: Request<Task>) -> Result<Response<Outcome>, Status> {
             };
             client.run(echo).await
         }
+        Behaviour::Block => {
+            counters.gate.pass();
+            reply(request.into_inner().payload)
+        }
+        Behaviour::ThreadNames => {
+            let before = thread_name();
+            Later::after(Duration::ZERO).await;
+            reply(format!("{before} {}", thread_name()).into())
+        }
     }
+}
+
+impl Gate {
+    /// Blocks until the gate is open.
+    fn pass(&self) {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = self.opened.wait_while(is_open, |is_open| !*is_open);
+        drop(passed.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn thread_name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
 }
 
 /// The status that [`Behaviour::Fail`] asks for.

@@ -157,7 +157,15 @@ impl Outbound {
         }
     }
 
-    /// The same for a client, which keeps a message to make the call again elsewhere.
+    /// The stream; one message is given back.
+    pub(crate) fn into_source(self) -> Result<BoxSource, Outbound> {
+        match self.content {
+            Content::Stream(source) => Ok(source),
+            content => Err(Self { content }),
+        }
+    }
+
+    /// The message for a client, which keeps it to make the call again elsewhere; or the stream.
     pub(crate) fn into_segment(self) -> Result<Segment, BoxSource> {
         match self.content {
             Content::Own(bytes) => Ok(bytes.freeze().into()),

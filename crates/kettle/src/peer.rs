@@ -13,6 +13,7 @@ mod spare_answer;
 mod waiting;
 
 pub(crate) use calling::{Calling, Failure};
+pub(crate) use handler::panicked;
 use sending::Room;
 pub(crate) use sending::Sending;
 pub(crate) use serving::{Hosted, Serving};

@@ -18,6 +18,7 @@ use crate::command::Command;
 use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
 use crate::peer::{Hosted, Spare};
+use crate::pool::Pool;
 use crate::stats::LoopStats;
 use crate::timers::Timers;
 use acceptor::Acceptor;
@@ -43,6 +44,8 @@ pub(crate) struct Serves {
     pub(crate) hosted: Arc<Hosted>,
     pub(crate) limits: Limits,
     pub(crate) nodelay: bool,
+    /// For the handlers that run elsewhere.
+    pub(crate) pool: Arc<Pool>,
 }
 
 /// One event loop.

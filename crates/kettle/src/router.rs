@@ -1,6 +1,7 @@
 //! From a method's path to the service that has it.
 
-use crate::Service;
+use crate::pool::{OnPool, Pool};
+use crate::{Hosting, Service};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,17 +29,24 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// Adds a service. False when one of that name is there already.
-    pub(crate) fn add(&mut self, service: &Arc<dyn Service>) -> bool {
+    /// Adds a service, some of whose methods may run on this pool. False when one of that name is there
+    /// already.
+    pub(crate) fn add(&mut self, hosting: &Hosting, pool: &Arc<Pool>) -> bool {
+        let service = &hosting.service;
         if self.services.contains(&service.name()) {
             return false;
         }
         self.services.push(service.name());
-        for (method, info) in service.methods().iter().enumerate() {
+        let on_pool: Arc<dyn Service> = Arc::new(OnPool {
+            service: Arc::clone(service),
+            pool: Arc::clone(pool),
+        });
+        let methods = service.methods().iter().zip(&hosting.options);
+        for (method, (info, options)) in methods.enumerate() {
             let path = intern(format!("/{}/{}", service.name(), info.name));
             let id = RouteId(self.routes.len() as u32);
             self.by_path.insert(path, id);
-            let service = Arc::clone(service);
+            let service = Arc::clone(if options.on_pool { &on_pool } else { service });
             self.routes.push(Route {
                 service,
                 method,

@@ -12,9 +12,10 @@ use crate::error::Kind;
 use crate::interceptor::Interceptor;
 use crate::keepalive;
 use crate::peer::Hosted;
+use crate::pool::{self, Pool, PoolConfig};
 use crate::reactor::Serves;
 use crate::router::Router;
-use crate::{Error, Inbound, Model, Outbound, Service};
+use crate::{Error, Hosting, Inbound, Model, Outbound};
 use env::Env;
 use kettle_io::{Driver, DriverConfig};
 use kettle_proto::limits::Limits;
@@ -45,11 +46,12 @@ pub struct ServerBuilder {
     model: Model,
     open_driver: Option<OpenDriver>,
     loops: usize,
-    services: Vec<Arc<dyn Service>>,
+    services: Vec<Hosting>,
     interceptors: Vec<Arc<dyn Interceptor<Inbound, Outbound>>>,
     limits: Limits,
     connections_max: u64,
     threads_max: usize,
+    pool: PoolConfig,
     stop_grace: Duration,
     nodelay: bool,
     reuse_port: bool,
@@ -68,6 +70,7 @@ impl Default for ServerBuilder {
             limits: Limits::default(),
             connections_max: 100_000,
             threads_max: 4096,
+            pool: PoolConfig::default(),
             stop_grace: Duration::from_secs(30),
             nodelay: true,
             reuse_port: false,
@@ -100,9 +103,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Hosts a service. Two services of one name are an error when the server starts.
-    pub fn add_service(mut self, service: impl Service) -> Self {
-        self.services.push(Arc::new(service));
+    /// Hosts a [`crate::Service`]. Two services of one name are an error when the server starts. Methods
+    /// such as [`crate::Service::on_pool`] say how its handlers run.
+    pub fn add_service(mut self, service: impl Into<Hosting>) -> Self {
+        self.services.push(service.into());
         self
     }
 
@@ -136,6 +140,22 @@ impl ServerBuilder {
     /// with RESOURCE_EXHAUSTED.
     pub fn threads_max(mut self, threads: usize) -> Self {
         self.threads_max = threads;
+        self
+    }
+
+    /// How many threads run handlers of methods that are placed on the pool ([`crate::Service::on_pool`]).
+    /// Default 64, at most 4,096. Each is started when there is work for it and no other is free, and
+    /// lasts until the server ends.
+    pub fn handler_threads(mut self, threads: usize) -> Self {
+        self.pool.threads_max = threads;
+        self
+    }
+
+    /// How many calls may wait for a thread of the pool. Default 1,024; with 0 none waits. More end at
+    /// once with RESOURCE_EXHAUSTED. Calls that have begun are not counted: they wait for their next
+    /// poll in the same queue, and are as many as open calls at most.
+    pub fn handler_queue_max(mut self, calls: usize) -> Self {
+        self.pool.queue_max = calls;
         self
     }
 
@@ -190,7 +210,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Most bytes of receive buffers of each loop. Default 64 MiB.
+    /// Most bytes of the pool of receive buffers of each loop. Default 64 MiB.
     pub fn pool_bytes_max(mut self, bytes: usize) -> Self {
         self.driver.pool.limit_bytes = bytes;
         self
@@ -243,6 +263,20 @@ impl ServerBuilder {
             let text = format!("loops is {}, and must be 1 to {LOOPS_MAX}", self.loops);
             return config(text);
         }
+        let threads = self.pool.threads_max;
+        if threads == 0 || pool::THREADS_MAX < threads {
+            let max = pool::THREADS_MAX;
+            return config(format!(
+                "handler_threads is {threads}, and must be 1 to {max}"
+            ));
+        }
+        if let Some(unknown) = self
+            .services
+            .iter()
+            .find_map(|hosting| hosting.unknown.clone())
+        {
+            return config(unknown);
+        }
         keepalive::check(&self.limits)?;
         let loopless = matches!(self.model, Model::Blocking | Model::Threads);
         if loopless && self.open_driver.is_none() && self.loops != 1 {
@@ -256,10 +290,10 @@ impl ServerBuilder {
 
     /// What all loops share.
     fn serves(&self) -> Result<Arc<Serves>, Error> {
-        let mut router = Router::default();
-        for service in &self.services {
-            if !router.add(service) {
-                let text = format!("service {} was added twice", service.name());
+        let (mut router, pool) = (Router::default(), Arc::new(Pool::new(self.pool)));
+        for hosting in &self.services {
+            if !router.add(hosting, &pool) {
+                let text = format!("service {} was added twice", hosting.service.name());
                 return Err(Error::new(Kind::Config, text));
             }
         }
@@ -272,6 +306,7 @@ impl ServerBuilder {
             hosted: Arc::new(hosted),
             limits,
             nodelay,
+            pool,
         }))
     }
 
@@ -315,7 +350,7 @@ fn refuse_inside_tokio() -> Result<(), Error> {
 
 impl fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let services: Vec<_> = self.services.iter().map(|service| service.name()).collect();
+        let services: Vec<_> = self.services.iter().map(|it| it.service.name()).collect();
         f.debug_struct("ServerBuilder")
             .field("model", &self.model)
             .field("loops", &self.loops)

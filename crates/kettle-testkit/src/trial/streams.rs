@@ -1,11 +1,13 @@
 //! The streams of the trial service.
 
 use super::{
-    Behaviour, Counters, Later, Outcome, Started, Task, behave, failure, request_echo, wake_self,
+    Behaviour, Counters, Later, Outcome, Started, Task, behave, failure, request_echo, thread_name,
+    wake_self,
 };
 use futures_core::Stream;
 use kettle::{BoxFuture, Request, Response, Status, Streaming};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 /// Does what each task says, and counts them and their bytes.
 pub(super) async fn collect(
     request: Request<Streaming<Task>>,
-    counters: &Counters,
+    counters: &Arc<Counters>,
 ) -> Result<Response<Outcome>, Status> {
     let mut response = request_echo(request, |tasks| tasks);
     let tasks = response.get_mut();
@@ -22,7 +24,7 @@ pub(super) async fn collect(
         counters.taken.fetch_add(1, Ordering::SeqCst);
         count += 1;
         number += task.payload.len() as u64;
-        behave(Request::new(task)).await?;
+        behave(Request::new(task), Arc::clone(counters)).await?;
     }
     let payload = count.to_string().into();
     Ok(response.map(|_| Outcome { payload, number }))
@@ -31,6 +33,7 @@ pub(super) async fn collect(
 /// The replies to one task. [`Behaviour::Echo`]: the payload, `number` times; [`Behaviour::Large`]: messages
 /// of `number` bytes without end; [`Behaviour::Never`]: none, without end; [`Behaviour::Thread`]: the payload
 /// again and again, another thread having slept for `number` milliseconds before each;
+/// [`Behaviour::ThreadNames`]: the name of the thread that makes it, `number` times;
 /// [`Behaviour::PanicLater`] and [`Behaviour::Fail`]: the payload three times, then a panic or the error.
 #[derive(Debug)]
 pub struct Push {
@@ -64,11 +67,14 @@ impl Push {
         let number = self.sent;
         let mut payload = task.payload.clone();
         match task.behaviour() {
-            Behaviour::Echo | Behaviour::SelfWake if number == task.number => {
+            Behaviour::Echo | Behaviour::SelfWake | Behaviour::ThreadNames
+                if number == task.number =>
+            {
                 return Poll::Ready(None);
             }
             Behaviour::Metadata if number == 1 => return Poll::Ready(None),
             Behaviour::Large => payload = vec![b'x'; task.number as usize].into(),
+            Behaviour::ThreadNames => payload = thread_name().into(),
             Behaviour::Never => return Poll::Pending,
             Behaviour::Thread => {
                 let pause = Duration::from_millis(task.number);
@@ -110,6 +116,7 @@ pub struct Chat {
     tasks: Streaming<Task>,
     current: Option<BoxFuture<'static, Result<Response<Outcome>, Status>>>,
     started: Option<Started>,
+    counters: Arc<Counters>,
 }
 
 impl Chat {
@@ -117,6 +124,7 @@ impl Chat {
         Self {
             tasks,
             current: None,
+            counters: Arc::clone(&started.counters),
             started: Some(started),
         }
     }
@@ -126,7 +134,10 @@ impl Chat {
             match ready!(Pin::new(&mut self.tasks).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(status)) => return Poll::Ready(Some(Err(status))),
-                Some(Ok(task)) => self.current = Some(Box::pin(behave(Request::new(task)))),
+                Some(Ok(task)) => {
+                    let counters = Arc::clone(&self.counters);
+                    self.current = Some(Box::pin(behave(Request::new(task), counters)));
+                }
             }
         }
         let Some(current) = &mut self.current else {

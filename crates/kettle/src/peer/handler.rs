@@ -159,7 +159,7 @@ fn run(
 }
 
 /// The status of a call in which something panicked. The panic's text goes to the log, not to the peer.
-pub(super) fn panicked(panic: &(dyn Any + Send), what: &str) -> Status {
+pub(crate) fn panicked(panic: &(dyn Any + Send), what: &str) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("no text"), "a {what} panicked");

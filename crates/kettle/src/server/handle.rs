@@ -3,6 +3,7 @@
 use super::Threads;
 use crate::command::Command;
 use crate::error::Kind;
+use crate::pool::Pool;
 use crate::reactor::Seat;
 use crate::stats::Stats;
 use crate::{Error, pending};
@@ -29,6 +30,7 @@ struct Shared {
     grace: Duration,
     seats: Arc<[Seat]>,
     threads: Option<Arc<Threads>>,
+    pool: Arc<Pool>,
 }
 
 impl ServerHandle {
@@ -38,11 +40,13 @@ impl ServerHandle {
         seats: Arc<[Seat]>,
         threads: Vec<JoinHandle<()>>,
         connections: Option<Arc<Threads>>,
+        pool: Arc<Pool>,
     ) -> Self {
         let shared = Arc::new(Shared {
             grace,
             seats,
             threads: connections,
+            pool,
         });
         Self {
             local,
@@ -70,6 +74,9 @@ impl ServerHandle {
 
     /// Blocks until the server has stopped, whoever stops it. Several threads may wait.
     ///
+    /// A handler on the pool cannot be interrupted while it blocks: when its call is over and it still
+    /// does after 1 s, its thread is left to end with it.
+    ///
     /// # Errors
     /// When a thread of the server panicked, which is a defect of kettle: handlers' panics are caught.
     pub fn wait(&self) -> Result<(), Error> {
@@ -81,6 +88,7 @@ impl ServerHandle {
         if let Some(threads) = &self.shared.threads {
             threads.wait();
         }
+        self.shared.pool.close();
         if let Some(signals) = self
             .signals
             .lock()

@@ -48,6 +48,7 @@ fn start_loops(
     local: SocketAddr,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
+    let pool = Arc::clone(&serves.pool);
     let hosts_clients = builder.open_driver.is_some() || builder.model != Model::Blocking;
     let builder = Arc::new(builder);
     let (mut threads, mut seats) = (Vec::new(), Vec::new());
@@ -103,6 +104,7 @@ fn start_loops(
         seats,
         threads,
         None,
+        pool,
     ))
 }
 
@@ -129,11 +131,9 @@ fn start_threads(
     listener: OwnedFd,
     local: SocketAddr,
 ) -> Result<ServerHandle, Error> {
-    let threads = Arc::new(Threads::new(
-        builder.serves()?,
-        builder.driver,
-        builder.threads_max,
-    ));
+    let serves = builder.serves()?;
+    let pool = Arc::clone(&serves.pool);
+    let threads = Arc::new(Threads::new(serves, builder.driver, builder.threads_max));
     let mut reactor = Reactor::new(builder.open_driver()?);
     let seat = Seat {
         mailbox: Arc::clone(reactor.mailbox()),
@@ -156,6 +156,7 @@ fn start_threads(
         seats,
         vec![acceptor],
         Some(threads),
+        pool,
     ))
 }
 

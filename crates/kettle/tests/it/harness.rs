@@ -1,6 +1,6 @@
 //! A server on a model, and a client of it.
 
-use kettle::{Channel, Model, Server, ServerBuilder, ServerHandle};
+use kettle::{Channel, Hosting, Model, Server, ServerBuilder, ServerHandle};
 use kettle_testkit::trial::TrialService;
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::trial_server::TrialServer;
@@ -33,8 +33,24 @@ pub fn host_with(builder: ServerBuilder) -> Host {
 
 /// A server with these settings at this address.
 pub fn host_at(builder: ServerBuilder, address: SocketAddr) -> Host {
+    host_as(builder, address, Hosting::from)
+}
+
+/// A server with these settings, which hosts the service in this way.
+pub fn host_so(
+    builder: ServerBuilder,
+    host: impl FnOnce(TrialServer<TrialService>) -> Hosting,
+) -> Host {
+    host_as(builder, "127.0.0.1:0".parse().unwrap(), host)
+}
+
+fn host_as(
+    builder: ServerBuilder,
+    address: SocketAddr,
+    host: impl FnOnce(TrialServer<TrialService>) -> Hosting,
+) -> Host {
     let service = TrialService::default();
-    let server = builder.add_service(TrialServer::new(service.clone()));
+    let server = builder.add_service(host(TrialServer::new(service.clone())));
     let server = server.spawn(address).expect("the server starts");
     Host { server, service }
 }

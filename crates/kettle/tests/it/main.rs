@@ -3,6 +3,7 @@
 mod calls;
 mod connections;
 mod harness;
+mod pool;
 mod raw;
 mod recovery;
 mod servers;

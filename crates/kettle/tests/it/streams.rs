@@ -44,7 +44,7 @@ on_every_model! {
 }
 
 /// The items of an iterator, all of which are there.
-struct Iter<I>(I);
+pub struct Iter<I>(I);
 
 impl<I: Iterator + Unpin> Stream for Iter<I> {
     type Item = I::Item;
@@ -54,7 +54,7 @@ impl<I: Iterator + Unpin> Stream for Iter<I> {
     }
 }
 
-fn stream<I: IntoIterator<IntoIter: Unpin>>(items: I) -> Iter<I::IntoIter> {
+pub fn stream<I: IntoIterator<IntoIter: Unpin>>(items: I) -> Iter<I::IntoIter> {
     Iter(items.into_iter())
 }
 
@@ -75,14 +75,14 @@ fn open<I: IntoIterator<IntoIter: Unpin>>(items: I) -> Open<I::IntoIter> {
     Open(items.into_iter())
 }
 
-fn echo(payload: impl Into<Vec<u8>>) -> Task {
+pub fn echo(payload: impl Into<Vec<u8>>) -> Task {
     Task {
         payload: payload.into().into(),
         ..task(Behaviour::Echo)
     }
 }
 
-fn numbered(behaviour: Behaviour, number: u64) -> Task {
+pub fn numbered(behaviour: Behaviour, number: u64) -> Task {
     Task {
         number,
         ..task(behaviour)
@@ -90,7 +90,7 @@ fn numbered(behaviour: Behaviour, number: u64) -> Task {
 }
 
 /// All messages of a stream, which ends in order.
-fn all(replies: Response<Streaming<Outcome>>) -> Vec<Outcome> {
+pub fn all(replies: Response<Streaming<Outcome>>) -> Vec<Outcome> {
     let (mut replies, mut all) = (replies.into_inner(), Vec::new());
     while let Some(reply) = block_on(replies.message()).unwrap() {
         all.push(reply);
@@ -99,7 +99,7 @@ fn all(replies: Response<Streaming<Outcome>>) -> Vec<Outcome> {
 }
 
 /// Waits until a count does not change any more, as far as can be seen; gives it.
-fn settled(host: &Host, what: &str, count: impl Fn(&Host) -> u64) -> u64 {
+pub fn settled(host: &Host, what: &str, count: impl Fn(&Host) -> u64) -> u64 {
     let last = std::cell::Cell::new((0, Instant::now()));
     host.until(what, |host| {
         let now = count(host);
