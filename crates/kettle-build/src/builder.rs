@@ -13,6 +13,7 @@ const PROST_PATH: &str = "::kettle::codegen::prost";
 #[derive(Clone, Debug)]
 pub struct Builder {
     build_client: bool,
+    build_blocking_client: bool,
     build_server: bool,
     bytes: Vec<String>,
     out_dir: Option<PathBuf>,
@@ -26,6 +27,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             build_client: true,
+            build_blocking_client: true,
             build_server: true,
             bytes: vec![".".to_owned()],
             out_dir: None,
@@ -40,6 +42,13 @@ impl Builder {
     #[must_use]
     pub fn build_client(mut self, enable: bool) -> Self {
         self.build_client = enable;
+        self
+    }
+
+    /// Whether clients come with blocking ones, in a module `blocking` inside theirs. Default: yes.
+    #[must_use]
+    pub fn build_blocking_client(mut self, enable: bool) -> Self {
+        self.build_blocking_client = enable;
         self
     }
 
@@ -173,8 +182,11 @@ impl Builder {
         for (proto_path, rust_path) in self.extern_paths {
             config.extern_path(proto_path, rust_path);
         }
-        let (client, server) = (self.build_client, self.build_server);
-        config.service_generator(Box::new(Generator { client, server }));
+        config.service_generator(Box::new(Generator {
+            client: self.build_client,
+            blocking_client: self.build_blocking_client,
+            server: self.build_server,
+        }));
         config
     }
 }

@@ -1,12 +1,13 @@
 //! The client's module of a service.
 
+use crate::blocking;
 use crate::service::{
     MODULE_ATTRIBUTES, deprecation, docs, full_name, kind, module_name, type_path,
 };
 use prost_build::{Method, Service};
 
 /// Writes `pub mod SERVICE_client`. All paths are absolute, so that no name in a .proto shadows them.
-pub(crate) fn write(service: &Service, code: &mut String) {
+pub(crate) fn write(service: &Service, blocking: bool, code: &mut String) {
     let name = full_name(service);
     let module = module_name(service, "client");
     let client = format!("{}Client", service.name);
@@ -16,6 +17,10 @@ pub(crate) fn write(service: &Service, code: &mut String) {
         .iter()
         .map(|method| call(&name, method))
         .collect();
+    let blocking = match blocking {
+        true => blocking::write(service),
+        false => String::new(),
+    };
     code.push_str(&format!(
         r#"
 /// The client of the service `{name}`.
@@ -47,6 +52,8 @@ pub mod {module} {{
 
         {methods}
     }}
+
+    {blocking}
 }}
 "#
     ));
@@ -57,8 +64,8 @@ fn call(service: &str, method: &Method) -> String {
     let docs = docs(&method.comments, &format!("Calls `{path}`."));
     let deprecation = deprecation(method);
     let name = method_name(method);
-    let input = type_path(&method.input_type, &method.input_proto_type);
-    let output = type_path(&method.output_type, &method.output_proto_type);
+    let input = type_path(&method.input_type, &method.input_proto_type, "super");
+    let output = type_path(&method.output_type, &method.output_proto_type, "super");
     let kind = kind(method);
     let (argument, conversion) = match method.client_streaming {
         false => (
@@ -90,7 +97,7 @@ fn call(service: &str, method: &Method) -> String {
 }
 
 /// The method's name, with an underscore where it would be one of the client's own.
-fn method_name(method: &Method) -> String {
+pub(crate) fn method_name(method: &Method) -> String {
     match method.name.as_str() {
         name @ ("new" | "connect") => format!("{name}_"),
         name => name.to_owned(),

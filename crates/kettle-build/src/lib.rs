@@ -12,7 +12,8 @@
 //!
 //! - `echo_server::Echo`, the trait to implement with `async fn`s, and `echo_server::EchoServer`,
 //!   which a server hosts;
-//! - `echo_client::EchoClient`, which calls it.
+//! - `echo_client::EchoClient`, which calls it;
+//! - `echo_client::blocking::EchoClient`, which calls it on the caller's own thread.
 //!
 //! Names follow tonic's. Packages that refer to each other must be included in modules nested like
 //! the packages. `bytes` fields are `bytes::Bytes`, see [`Builder::bytes_as_vec`]. The generated code
@@ -26,6 +27,7 @@
 //! gives any `Stream` of messages, and gets a `kettle::Streaming`.
 #![forbid(unsafe_code)]
 
+mod blocking;
 mod builder;
 mod client;
 mod error;

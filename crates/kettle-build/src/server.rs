@@ -52,8 +52,8 @@ fn trait_method(service: &str, method: &Method) -> String {
     );
     let deprecation = deprecation(method);
     let name = &method.name;
-    let input = type_path(&method.input_type, &method.input_proto_type);
-    let output = type_path(&method.output_type, &method.output_proto_type);
+    let input = type_path(&method.input_type, &method.input_proto_type, "super");
+    let output = type_path(&method.output_type, &method.output_proto_type, "super");
     let input = match method.client_streaming {
         false => input,
         true => format!("::kettle::Streaming<{input}>"),

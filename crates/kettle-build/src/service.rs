@@ -6,13 +6,14 @@ use prost_build::{Comments, Method, Service, ServiceGenerator};
 /// Writes the modules of each service behind its package's messages.
 pub(crate) struct Generator {
     pub(crate) client: bool,
+    pub(crate) blocking_client: bool,
     pub(crate) server: bool,
 }
 
 impl ServiceGenerator for Generator {
     fn generate(&mut self, service: Service, code: &mut String) {
         if self.client {
-            client::write(&service, code);
+            client::write(&service, self.blocking_client, code);
         }
         if self.server {
             server::write(&service, code);
@@ -75,16 +76,16 @@ pub(crate) fn kind(method: &Method) -> &'static str {
     }
 }
 
-/// A message type as seen from the service's module, which is one level below its package.
+/// A message type as seen from a module from which `package` leads to the service's package.
 ///
 /// prost-build gives well-known types as paths (`::prost_types::Any`) or as what prost makes of them
 /// (`bool`, `()`); both are the same seen from anywhere.
-pub(crate) fn type_path(rust_type: &str, proto_type: &str) -> String {
+pub(crate) fn type_path(rust_type: &str, proto_type: &str, package: &str) -> String {
     let is_absolute = rust_type.starts_with("::")
         || rust_type.starts_with("crate::")
         || proto_type.starts_with(".google.protobuf.");
     match is_absolute {
         true => rust_type.to_owned(),
-        false => format!("super::{rust_type}"),
+        false => format!("{package}::{rust_type}"),
     }
 }

@@ -33,14 +33,15 @@ use std::time::Duration;
 ///    [`Waker::interrupt`] does so whatever the patience; it is for stopping.
 /// 9. `wait` returns without completions when the time-out has passed, not before, and soon after.
 /// 10. The buffer of a receive is taken when bytes are there: an idle connection pins none (but for
-///     the 8 KiB of a blocking model's thread, [`crate::model::BLOCK_BYTES_MAX`]).
+///     the 8 KiB of a blocking model's thread, [`crate::model::BLOCK_BYTES_MAX`], and the block of a
+///     blocking client that sleeps in its only connection).
 /// 11. Other connections are served while one floods: a wait receives at most one buffer per
 ///     connection.
 /// 12. After `detach` the descriptor is closed, and nothing is delivered for its token but the last
 ///     completions of what was in flight.
 ///
-/// A *blocking* model keeps 1 and 11 for the one stream that it serves at a time: while a stream is
-/// attached, Accept rests and other connections wait in the backlog.
+/// A *blocking* model keeps 1 and 11 for the one stream that it serves at a time, a blocking client for
+/// its streams: while a stream is attached, Accept rests and other connections wait in the backlog.
 pub trait Driver: Send {
     /// Takes a socket over. Its completions will carry `token`.
     ///

@@ -25,7 +25,7 @@ mod transfer;
 mod wake;
 
 pub use driver::{Driver, DriverConfig, DriverStats, Patience};
-pub use model::{Model, Probe, Traits, UnknownModel, open};
+pub use model::{Model, Probe, Traits, UnknownModel, open, open_blocking_client};
 pub use op::{Completion, Op, OpKind, Outcome, Role, SocketId, Token};
 pub use ready::Ready;
 pub use selector::{Interest, Readiness, Selector};

@@ -8,7 +8,7 @@ mod scan;
 mod select;
 mod threads;
 
-pub use blocking::BLOCK_BYTES_MAX;
+pub use blocking::{BLOCK_BYTES_MAX, CLIENT_STREAMS_MAX};
 pub use select::FD_SETSIZE;
 
 use crate::{Driver, DriverConfig, Patience, Ready, Waker};
@@ -214,6 +214,13 @@ pub fn open(model: Model, config: &DriverConfig) -> io::Result<Box<dyn Driver>> 
         Model::Epoll => Box::new(Ready::new(epoll::Epoll::level()?, config)?),
         Model::EpollEdge => Box::new(Ready::new(epoll_edge::selector()?, config)?),
     })
+}
+
+/// The driver of a client whose thread sleeps in recv(2), as a server's does on [`Model::Blocking`]: two
+/// system calls per call. It holds up to [`CLIENT_STREAMS_MAX`] streams, and sleeps in poll(2) when there are
+/// several. A listener rests while there is a stream.
+pub fn open_blocking_client(config: &DriverConfig) -> Box<dyn Driver> {
+    Box::new(blocking::Blocking::client(config))
 }
 
 #[cfg(test)]

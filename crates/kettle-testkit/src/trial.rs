@@ -193,6 +193,15 @@ async fn behave(
             Later::after(Duration::ZERO).await;
             reply(format!("{before} {}", thread_name()).into())
         }
+        Behaviour::CallBackBlocking => {
+            let url = String::from_utf8_lossy(&request.get_ref().payload).into_owned();
+            let client = trial_client::blocking::TrialClient::connect(url)?;
+            let echo = Task {
+                payload: "from inside".into(),
+                ..task(Behaviour::Echo)
+            };
+            client.run(echo)
+        }
     }
 }
 

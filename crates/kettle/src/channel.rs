@@ -9,8 +9,9 @@ use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
 use crate::endpoint::Endpoint;
+use crate::error::Kind;
 use crate::interceptor::{Interceptors, Last, Next};
-use crate::link::LinkConfig;
+use crate::link::{LinkConfig, Unreachable};
 use crate::mailbox::Mailbox;
 use crate::peer::Sending;
 use crate::{BoxFuture, Error, Metadata, Request, Response, Status, Streaming};
@@ -39,11 +40,11 @@ use std::time::Duration;
 /// a handler and inside a [`crate::LocalLoop`] it lives on that loop.
 #[derive(Clone)]
 pub struct Channel {
-    shared: Arc<Shared>,
-    interceptors: Interceptors<Outbound, Inbound>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) interceptors: Interceptors<Outbound, Inbound>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     mailbox: Arc<Mailbox>,
     link: Arc<LinkConfig>,
     timeout: Option<Duration>,
@@ -194,6 +195,21 @@ impl Channel {
         self.intercept(last, request).await
     }
 
+    /// Connects, and waits until the server has greeted.
+    pub(crate) async fn connected(&self) -> Result<(), Error> {
+        let (promise, pending) = pending::pair(|()| ());
+        let link = Arc::clone(&self.shared.link);
+        drop(self.shared.mailbox.send(Command::Connect { link, promise }));
+        pending.await.map_err(|status| {
+            let kind = match Unreachable::of(&status) {
+                Unreachable::Failed => Kind::Connect,
+                Unreachable::TimedOut => Kind::Timeout,
+                Unreachable::Refused => Kind::Refused,
+            };
+            Error::new(kind, status.message())
+        })
+    }
+
     fn intercept(
         &self,
         last: Last<Outbound, Inbound>,
@@ -208,7 +224,7 @@ fn loop_ended() -> Status {
     Status::unavailable(pending::LOOP_ENDED)
 }
 
-async fn call(
+pub(crate) async fn call(
     shared: &Arc<Shared>,
     path: Arc<str>,
     request: Request<Outbound>,
@@ -227,7 +243,7 @@ async fn call(
     ))
 }
 
-async fn call_streaming(
+pub(crate) async fn call_streaming(
     shared: &Arc<Shared>,
     path: Arc<str>,
     request: Request<Outbound>,

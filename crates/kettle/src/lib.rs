@@ -13,6 +13,7 @@ compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
 mod answer;
 mod backoff;
+pub mod blocking;
 mod call;
 mod channel;
 mod clock;

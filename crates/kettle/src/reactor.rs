@@ -8,6 +8,7 @@ mod acceptor;
 mod clients;
 mod connecting;
 mod connection;
+mod driven;
 mod link;
 mod tasks;
 
@@ -70,6 +71,10 @@ pub(crate) struct Reactor {
     acceptor: Option<Acceptor>,
     clients: Clients,
     tasks: Tasks,
+    /// Names that are being looked up on other threads.
+    lookups: usize,
+    /// Whoever drives this loop waits for other threads too.
+    wakeable: bool,
     stop: Stop,
 }
 
@@ -92,6 +97,11 @@ enum Slot {
 thread_local! {
     /// The mailbox of the loop that runs on this thread, when that loop can hold client connections.
     static CURRENT: RefCell<Option<Arc<Mailbox>>> = const { RefCell::new(None) };
+}
+
+/// Whether this thread runs a loop of several connections, which must not be made to wait.
+pub(crate) fn is_current() -> bool {
+    CURRENT.with_borrow(Option::is_some)
 }
 
 /// The mailbox of the loop that runs on this thread, when that loop can hold client connections.
@@ -121,6 +131,8 @@ impl Reactor {
             acceptor: None,
             clients: Clients::default(),
             tasks: Tasks::default(),
+            lookups: 0,
+            wakeable: false,
             stop: Stop::Running,
         }
     }
@@ -177,6 +189,12 @@ impl Reactor {
     /// One turn; sleeps at most until `until`.
     fn turn(&mut self, until: Option<Instant>) -> io::Result<()> {
         self.wait(until)?;
+        self.work();
+        Ok(())
+    }
+
+    /// What a turn does after its wait.
+    fn work(&mut self) {
         // A stop comes before the end of stream that it causes on a blocking model.
         self.read_notes();
         let mut completions = std::mem::take(&mut self.completions);
@@ -194,7 +212,6 @@ impl Reactor {
         self.read_notes();
         self.pump_ready();
         self.stats.publish_driver(self.driver.stats());
-        Ok(())
     }
 
     fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
@@ -213,7 +230,7 @@ impl Reactor {
                 next.min().map(|next| next - self.clock.now())
             }
         };
-        let wakeable = 0 < self.pending || 0 < self.tasks.len();
+        let wakeable = 0 < self.pending || 0 < self.tasks.len() || self.is_awaited();
         let waited = self
             .driver
             .wait(Patience { timeout, wakeable }, &mut self.completions);
@@ -367,7 +384,10 @@ impl Reactor {
             Command::Call { link, request } => self.client_call(link, request),
             Command::Cancel((key, call)) => self.abandoned(key, call),
             Command::Taken((key, call)) => self.taken(key, call),
-            Command::Resolved { key, addresses } => self.resolved(key, addresses),
+            Command::Resolved { key, addresses } => {
+                self.lookups -= 1;
+                self.resolved(key, addresses);
+            }
             Command::Forget { link } => self.client_forget(link),
         }
     }

@@ -3,22 +3,15 @@
 use crate::codegen::prost::bytes::Bytes;
 use crate::codegen::{MethodInfo, Service};
 use crate::generated::{echo, names, shop};
+use crate::stand_in::now;
 use crate::{Channel, Request, Response, Status, Streaming};
 use futures_core::Stream;
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-/// The result of a future that does not wait.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => panic!("nothing here waits"),
-    }
-}
-
-use echo::echo_client::EchoClient;
+use echo::echo_client::{EchoClient, blocking};
 use echo::echo_server::{Echo, EchoServer};
 use echo::{EchoReply, EchoRequest};
 
@@ -96,6 +89,38 @@ fn requests() -> Requests {
         want: 0,
     };
     Requests(["green", "black"].map(one).into())
+}
+
+fn blocking_client() -> blocking::EchoClient {
+    let channel = Channel::to(EchoServer::new(MyEcho));
+    blocking::EchoClient::new(crate::blocking::Channel(channel))
+}
+
+#[test]
+fn a_blocking_client_calls_a_server() {
+    let client = blocking_client();
+    let request = EchoRequest {
+        payload: "tea".into(),
+        want: 2,
+    };
+    let Response(reply) = client.unary(request.clone()).unwrap();
+    assert_eq!(reply.payload, "tea");
+    #[allow(deprecated)] // the method is, and is called all the same
+    let result = client.old(Request(request.clone()));
+    assert_eq!(result.unwrap_err(), Status("too old".to_owned()));
+    let Response(replies) = client.repeat(request).unwrap();
+    let payloads: Vec<_> = replies.map(|reply| reply.unwrap().payload).collect();
+    assert_eq!(payloads, ["tea", "tea"]);
+    assert!(blocking::EchoClient::connect("kettle://nowhere").is_err());
+}
+
+#[test]
+fn blocking_clients_share_a_channel_that_they_borrow() {
+    let channel = crate::blocking::Channel(Channel::to(EchoServer::new(MyEcho)));
+    let clients = [0, 1].map(|_| blocking::EchoClient::new(&channel));
+    for client in clients {
+        assert!(client.unary(EchoRequest::default()).is_ok());
+    }
 }
 
 #[test]
@@ -211,6 +236,17 @@ fn names_that_clash_can_be_called() {
             .0
             .r#match
     );
+}
+
+#[test]
+fn names_that_clash_can_be_called_blocking() {
+    let channel = Channel::to(SendServer::new(MySend));
+    let client = names::send_client::blocking::SendClient::new(crate::blocking::Channel(channel));
+    let empty = Type::default;
+    assert_eq!(client.connect_(empty()).unwrap().0.self_, "connect");
+    assert_eq!(client.new_(empty()).unwrap().0.self_, "new");
+    assert_eq!(client.clone(empty()).unwrap().0.self_, "clone");
+    assert_eq!(client.self_(empty()).unwrap().0.self_, "self");
 }
 
 struct Empty;

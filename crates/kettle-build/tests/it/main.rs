@@ -13,7 +13,7 @@ mod stand_in;
 
 pub use stand_in::{
     Channel, Error, IntoRequest, IntoStreamingRequest, Request, Response, Status, Streaming,
-    codegen,
+    blocking, codegen,
 };
 
 use std::path::{Path, PathBuf};

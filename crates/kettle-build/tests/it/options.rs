@@ -20,6 +20,12 @@ fn client_and_server_can_be_left_out() {
         !code.contains("pub mod s_server") && code.contains("pub mod s_client"),
         "{code}"
     );
+    assert!(code.contains("pub mod blocking"), "{code}");
+    let code = generate(SERVICE, configure().build_blocking_client(false));
+    assert!(
+        code.contains("pub mod s_client") && !code.contains("blocking"),
+        "{code}"
+    );
 }
 
 #[test]

@@ -94,6 +94,14 @@ fn all<S: Stream>(stream: S) -> Vec<S::Item> {
     }
 }
 
+/// The result of a future that does not wait.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("nothing here waits"),
+    }
+}
+
 /// Calls one service.
 #[derive(Clone)]
 pub struct Channel(Arc<dyn Service>);
@@ -157,6 +165,50 @@ impl Channel {
         let methods = self.0.methods();
         let method = methods.iter().position(is_called).unwrap_or(methods.len());
         Ok(self.0.call(method, Request(messages)).await?.0)
+    }
+}
+
+pub mod blocking {
+    use super::{Error, Request, Response, Status, now};
+    use prost::Message;
+    use std::marker::PhantomData;
+
+    #[derive(Clone, Debug)]
+    pub struct Channel(pub super::Channel);
+
+    /// As far as it shows, the messages borrow the channel.
+    #[derive(Debug)]
+    pub struct Streaming<'a, T>(super::Streaming<T>, PhantomData<&'a Channel>);
+
+    impl Channel {
+        pub fn connect(_url: &str) -> Result<Self, Error> {
+            Err(Error)
+        }
+
+        pub fn unary<Req: Message, Res: Message + Default>(
+            &self,
+            path: &str,
+            request: Request<Req>,
+        ) -> Result<Response<Res>, Status> {
+            now(self.0.unary(path, request))
+        }
+
+        pub fn server_streaming<Req: Message, Res: Message + Default>(
+            &self,
+            path: &str,
+            request: Request<Req>,
+        ) -> Result<Response<Streaming<'_, Res>>, Status> {
+            let Response(replies) = now(self.0.server_streaming(path, request))?;
+            Ok(Response(Streaming(replies, PhantomData)))
+        }
+    }
+
+    impl<T> Iterator for Streaming<'_, T> {
+        type Item = Result<T, Status>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            self.0.0.pop_front().map(Ok)
+        }
     }
 }
 

@@ -11,6 +11,9 @@
 //!
 //! The time-out of a sleep in accept(2) or recv(2) is SO_RCVTIMEO. It is set anew only when it would
 //! end too late, or far too early; a sleep that ends early goes on.
+//!
+//! A client's driver ([`Blocking::client`]) is the same with one stream, and holds a few more: a
+//! connection that is being closed beside the one that follows it. With several it sleeps in poll(2).
 
 use crate::attached::Attached;
 use crate::deadline::Deadline;
@@ -25,6 +28,7 @@ use kettle_buf::PoolConfig;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use slab::Slab;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +38,10 @@ use std::time::Duration;
 
 /// Receive buffer of a thread in bytes, at most: it is held while the thread sleeps in recv(2).
 pub const BLOCK_BYTES_MAX: usize = 8 * 1024;
+
+/// Streams that a client's driver holds, at most: one in use, and others that are being closed while
+/// their last calls end.
+pub const CLIENT_STREAMS_MAX: usize = 64;
 
 /// How often the waker's flag is looked at when the process has no descriptor left for its eventfd.
 const WAKE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -51,11 +59,18 @@ const UNKNOWN_TIMEOUT: Option<Duration> = Some(Duration::ZERO);
 /// The driver of a thread that serves one connection at a time.
 #[derive(Debug)]
 pub(crate) struct Blocking {
-    /// The listener and the stream, by [`Bed`].
-    sleepers: [Option<Sleeper>; 2],
+    sleepers: Sleepers,
     queue: Queue,
     transfer: Transfer,
     waker: Waker,
+}
+
+/// The attached sockets. The listener is number 0, streams follow.
+#[derive(Debug)]
+struct Sleepers {
+    listener: Option<Sleeper>,
+    streams: Slab<Sleeper>,
+    streams_max: usize,
 }
 
 /// A socket that the thread may sleep in. It is in blocking mode.
@@ -66,27 +81,42 @@ struct Sleeper {
     timeout: Option<Duration>,
 }
 
+/// Whom a wait serves.
+#[derive(Clone, Copy, Debug)]
+enum Served {
+    Nobody,
+    One(SocketId),
+    /// All streams.
+    Several,
+}
+
 impl Blocking {
-    /// A driver without sockets and without descriptors.
+    /// A server's driver, without sockets and without descriptors.
     pub(crate) fn new(config: &DriverConfig) -> Self {
         let block_bytes = config.pool.block_bytes.min(BLOCK_BYTES_MAX);
-        Self {
-            sleepers: [None, None],
-            queue: Queue::default(),
-            transfer: Transfer::new(PoolConfig {
-                block_bytes,
-                ..config.pool
-            }),
-            waker: Waker::new(),
-        }
+        let pool = PoolConfig {
+            block_bytes,
+            ..config.pool
+        };
+        Self::with(pool, 1)
     }
 
-    /// Which socket is served: the stream, and the listener only without one.
-    fn served(&self) -> Option<Bed> {
-        match &self.sleepers {
-            [_, Some(_)] => Some(Bed::Stream),
-            [Some(listener), None] if listener.socket.accepting => Some(Bed::Listener),
-            _ => None,
+    /// A client's driver. Its receive buffer is a whole block of the pool: there is one per client,
+    /// and not one per connection.
+    pub(crate) fn client(config: &DriverConfig) -> Self {
+        Self::with(config.pool, CLIENT_STREAMS_MAX)
+    }
+
+    fn with(pool: PoolConfig, streams_max: usize) -> Self {
+        Self {
+            sleepers: Sleepers {
+                listener: None,
+                streams: Slab::new(),
+                streams_max,
+            },
+            queue: Queue::default(),
+            transfer: Transfer::new(pool),
+            waker: Waker::new(),
         }
     }
 
@@ -97,29 +127,33 @@ impl Blocking {
         wakeable: bool,
         done: &mut Vec<Completion>,
     ) -> io::Result<bool> {
-        let served = self.served();
-        if let Some(bed) = served
+        let served = self.sleepers.served();
+        if let Served::One(socket) = served
             && !wakeable
             && timeout != Some(Duration::ZERO)
-            && self.sleep_in(bed, timeout, done)?
+            && self.sleep_in(socket, timeout, done)?
         {
             return Ok(false);
         }
-        self.poll(served, timeout, done)
+        match served {
+            Served::Nobody => self.poll(None, timeout, done),
+            Served::One(socket) => self.poll(Some(socket), timeout, done),
+            Served::Several => self.poll_streams(timeout, done),
+        }
     }
 
     /// Sleeps in accept(2) or recv(2). False, without having slept, when there is something else to
     /// wait for or the driver was interrupted.
     fn sleep_in(
         &mut self,
-        bed: Bed,
+        id: SocketId,
         timeout: Option<Duration>,
         done: &mut Vec<Completion>,
     ) -> io::Result<bool> {
         let Sleeper {
             socket,
             timeout: current,
-        } = sleeper(&mut self.sleepers, bed);
+        } = self.sleepers.sleeper(id);
         if socket.wanted()
             != (Interest {
                 readable: true,
@@ -134,6 +168,7 @@ impl Blocking {
             timeout,
             &mut self.transfer.calls,
         )?;
+        let bed = bed(id);
         if !self.waker.park(bed) {
             return Ok(false);
         }
@@ -153,40 +188,68 @@ impl Blocking {
     /// Sleeps in poll(2), then tries what is ready. True when a wake ended the sleep.
     fn poll(
         &mut self,
-        served: Option<Bed>,
+        served: Option<SocketId>,
         timeout: Option<Duration>,
         done: &mut Vec<Completion>,
     ) -> io::Result<bool> {
         let event = self.waker.event().ok();
         let woken = self.waker.is_woken();
-        let timeout = match (woken, event) {
-            (true, _) => Some(Duration::ZERO),
-            (false, Some(_)) => timeout,
-            (false, None) => Some(timeout.unwrap_or(Duration::MAX).min(WAKE_CHECK_INTERVAL)),
-        };
-        let socket = served.and_then(|bed| {
-            let socket = &self.sleepers[bed as usize].as_ref()?.socket;
-            let flags = poll_flags(socket.wanted());
-            (!flags.is_empty()).then(|| (socket.fd.as_fd(), flags))
-        });
+        let timeout = poll_timeout(timeout, woken, event.is_some());
+        let socket = served.and_then(|id| self.sleepers.watched(id));
         let (found, rung) = poll_both(socket, event, timeout, &mut self.transfer.calls)?;
         if woken || rung {
             self.waker.clear();
         }
-        if let Some(bed) = served
+        if let Some(socket) = served
             && !found.is_empty()
         {
-            self.serve(bed, found, done)?;
+            self.serve(socket, found, done)?;
+        }
+        Ok(woken || rung)
+    }
+
+    /// The same with several streams.
+    fn poll_streams(
+        &mut self,
+        timeout: Option<Duration>,
+        done: &mut Vec<Completion>,
+    ) -> io::Result<bool> {
+        let event = self.waker.event().ok();
+        let woken = self.waker.is_woken();
+        let timeout = poll_timeout(timeout, woken, event.is_some());
+        let watched = self.sleepers.stream_ids();
+        let watched = watched.filter_map(|id| Some((id, self.sleepers.watched(id)?)));
+        let (ids, sockets): (Vec<_>, Vec<_>) = watched.unzip();
+        let mut fds: Vec<_> = sockets
+            .into_iter()
+            .map(|(socket, flags)| PollFd::from_borrowed_fd(socket, flags))
+            .chain(event.map(|event| PollFd::from_borrowed_fd(event, PollFlags::IN)))
+            .collect();
+        poll_interruptibly(&mut fds, timeout, &mut self.transfer.calls)?;
+        let rung = fds[ids.len()..].iter().any(|fd| !fd.revents().is_empty());
+        let found: Vec<_> = ids
+            .into_iter()
+            .zip(fds.iter().map(PollFd::revents))
+            .collect();
+        if woken || rung {
+            self.waker.clear();
+        }
+        for (socket, found) in found {
+            if !found.is_empty() {
+                self.serve(socket, found, done)?;
+            }
         }
         Ok(woken || rung)
     }
 
     /// Tries what poll(2) has found.
-    fn serve(&mut self, bed: Bed, found: PollFlags, done: &mut Vec<Completion>) -> io::Result<()> {
-        let (socket, transfer) = (
-            &mut sleeper(&mut self.sleepers, bed).socket,
-            &mut self.transfer,
-        );
+    fn serve(
+        &mut self,
+        socket: SocketId,
+        found: PollFlags,
+        done: &mut Vec<Completion>,
+    ) -> io::Result<()> {
+        let (socket, transfer) = (self.sleepers.attached(socket), &mut self.transfer);
         let broken = found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
         if broken || found.contains(PollFlags::OUT) {
             socket.full = false;
@@ -210,43 +273,111 @@ impl Blocking {
     }
 }
 
+impl Sleepers {
+    /// Whom a wait serves: the streams, and the listener only without one.
+    fn served(&self) -> Served {
+        match (self.streams.len(), &self.listener) {
+            (0, Some(listener)) if listener.socket.accepting => Served::One(LISTENER),
+            (0, _) => Served::Nobody,
+            (1, _) => self.stream_ids().next().map_or(Served::Nobody, Served::One),
+            _ => Served::Several,
+        }
+    }
+
+    /// Takes a socket over, unless there are as many as may be.
+    fn attach(&mut self, role: Role, sleeper: Sleeper) -> Option<SocketId> {
+        match role {
+            Role::Listener if self.listener.is_none() => {
+                self.listener = Some(sleeper);
+                Some(LISTENER)
+            }
+            Role::Stream if self.streams.len() < self.streams_max => {
+                Some(stream_id(self.streams.insert(sleeper)))
+            }
+            _ => None,
+        }
+    }
+
+    fn detach(&mut self, socket: SocketId) {
+        match stream_key(socket) {
+            Some(key) => drop(self.streams.remove(key)),
+            None => self.listener = None,
+        }
+    }
+
+    /// The socket that a sleep in this bed is in.
+    fn sleeps_in(&self, bed: Bed) -> Option<Arc<OwnedFd>> {
+        let sleeper = match bed {
+            Bed::Listener => self.listener.as_ref(),
+            // With several the thread sleeps in none.
+            Bed::Stream if self.streams.len() == 1 => self.streams.iter().next().map(|(_, it)| it),
+            Bed::Stream => None,
+        };
+        sleeper.map(|sleeper| Arc::clone(&sleeper.socket.fd))
+    }
+
+    fn stream_ids(&self) -> impl Iterator<Item = SocketId> {
+        self.streams.iter().map(|(key, _)| stream_id(key))
+    }
+
+    /// A socket and what poll(2) is to look for, if anything.
+    fn watched(&self, id: SocketId) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        let sleeper = match stream_key(id) {
+            Some(key) => self.streams.get(key),
+            None => self.listener.as_ref(),
+        };
+        let socket = &sleeper?.socket;
+        let flags = poll_flags(socket.wanted());
+        (!flags.is_empty()).then(|| (socket.fd.as_fd(), flags))
+    }
+
+    fn attached(&mut self, id: SocketId) -> &mut Attached<Arc<OwnedFd>> {
+        &mut self.sleeper(id).socket
+    }
+
+    fn sleeper(&mut self, id: SocketId) -> &mut Sleeper {
+        let sleeper = match stream_key(id) {
+            Some(key) => self.streams.get_mut(key),
+            None => self.listener.as_mut(),
+        };
+        sleeper.expect("an operation on a socket that is not attached")
+    }
+}
+
 impl Driver for Blocking {
     fn attach(&mut self, fd: OwnedFd, role: Role, token: Token) -> io::Result<SocketId> {
-        let bed = match role {
-            Role::Listener => Bed::Listener,
-            Role::Stream => Bed::Stream,
-        };
-        let slot = &mut self.sleepers[bed as usize];
-        if slot.is_some() {
-            let text = "a blocking model serves one listener and one connection at a time";
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
-        }
         sys::set_nonblocking(fd.as_fd(), false, &mut self.transfer.calls)?;
-        let fd = Arc::new(fd);
-        self.waker.lend(bed, Some(Arc::clone(&fd)));
-        *slot = Some(Sleeper {
-            socket: Attached::new(fd, token),
+        let sleeper = Sleeper {
+            socket: Attached::new(Arc::new(fd), token),
             timeout: UNKNOWN_TIMEOUT,
-        });
-        Ok(SocketId(bed as u32))
+        };
+        let Some(id) = self.sleepers.attach(role, sleeper) else {
+            let text = match self.sleepers.streams_max {
+                1 => "a blocking model serves one listener and one connection at a time".to_owned(),
+                max => format!("a blocking client holds {max} connections at most"),
+            };
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        };
+        self.waker.lend(bed(id), self.sleepers.sleeps_in(bed(id)));
+        Ok(id)
     }
 
     fn submit(&mut self, op: Op) {
         let transfer = &mut self.transfer;
         let completion = match op {
             Op::Accept { socket } => {
-                attached(&mut self.sleepers, socket).accepting = true;
+                self.sleepers.attached(socket).accepting = true;
                 None
             }
             Op::Receive { socket } => {
-                attached(&mut self.sleepers, socket).receiving = true;
+                self.sleepers.attached(socket).receiving = true;
                 None
             }
             Op::Connect { socket, address } => {
-                connect(attached(&mut self.sleepers, socket), address, transfer)
+                connect(self.sleepers.attached(socket), address, transfer)
             }
             Op::Send { socket, payload } => {
-                let socket = attached(&mut self.sleepers, socket);
+                let socket = self.sleepers.attached(socket);
                 match socket.full {
                     true => {
                         socket.sending = Some(payload);
@@ -262,26 +393,27 @@ impl Driver for Blocking {
     }
 
     fn cancel(&mut self, socket: SocketId, kind: OpKind) {
-        attached(&mut self.sleepers, socket).cancel(kind, &mut self.queue);
+        self.sleepers.attached(socket).cancel(kind, &mut self.queue);
     }
 
     fn shutdown(&mut self, socket: SocketId) {
-        let socket = attached(&mut self.sleepers, socket);
+        let socket = self.sleepers.attached(socket);
         // A connection that is broken already has ended both sides.
         let _ = sys::shutdown_write(socket.fd.as_fd(), &mut self.transfer.calls);
     }
 
     fn detach(&mut self, socket: SocketId) {
-        attached(&mut self.sleepers, socket).cancel_all(&mut self.queue);
+        self.sleepers.attached(socket).cancel_all(&mut self.queue);
         let bed = bed(socket);
+        // Nobody else may hold the descriptor when it goes, so that this closes it.
         self.waker.lend(bed, None);
-        // Nobody else holds the descriptor now, so this closes it.
-        self.sleepers[bed as usize] = None;
+        self.sleepers.detach(socket);
+        self.waker.lend(bed, self.sleepers.sleeps_in(bed));
         self.transfer.calls.close += 1;
     }
 
     fn expect(&mut self, socket: SocketId, bytes: usize) {
-        let socket = attached(&mut self.sleepers, socket);
+        let socket = self.sleepers.attached(socket);
         if socket.gather.is_none() {
             socket.gather = self.transfer.gather(bytes);
         }
@@ -313,22 +445,22 @@ impl Driver for Blocking {
     }
 }
 
+const LISTENER: SocketId = SocketId(0);
+
+fn stream_id(key: usize) -> SocketId {
+    SocketId(key as u32 + 1)
+}
+
+/// A stream's place in the table; `None` is the listener.
+fn stream_key(socket: SocketId) -> Option<usize> {
+    (socket.0 as usize).checked_sub(1)
+}
+
 fn bed(socket: SocketId) -> Bed {
-    if socket.0 == Bed::Listener as u32 {
-        Bed::Listener
-    } else {
-        Bed::Stream
+    match socket {
+        LISTENER => Bed::Listener,
+        _ => Bed::Stream,
     }
-}
-
-fn sleeper(sleepers: &mut [Option<Sleeper>; 2], bed: Bed) -> &mut Sleeper {
-    sleepers[bed as usize]
-        .as_mut()
-        .expect("an operation on a socket that is not attached")
-}
-
-fn attached(sleepers: &mut [Option<Sleeper>; 2], socket: SocketId) -> &mut Attached<Arc<OwnedFd>> {
-    &mut sleeper(sleepers, bed(socket)).socket
 }
 
 /// Connects in non-blocking mode: it ends in poll(2), where its time-out holds.
@@ -392,6 +524,15 @@ fn poll_flags(wanted: Interest) -> PollFlags {
     flags
 }
 
+/// How long poll(2) may sleep: not at all after a wake, and not long where a wake has no eventfd.
+fn poll_timeout(timeout: Option<Duration>, woken: bool, has_event: bool) -> Option<Duration> {
+    match (woken, has_event) {
+        (true, _) => Some(Duration::ZERO),
+        (false, true) => timeout,
+        (false, false) => Some(timeout.unwrap_or(Duration::MAX).min(WAKE_CHECK_INTERVAL)),
+    }
+}
+
 /// poll(2) of a socket and an eventfd, either of which may be missing: what was found of the socket,
 /// and whether the eventfd has an event.
 fn poll_both(
@@ -402,10 +543,7 @@ fn poll_both(
 ) -> io::Result<(PollFlags, bool)> {
     let watch = |(socket, flags)| PollFd::from_borrowed_fd(socket, flags);
     let event = event.map(|event| watch((event, PollFlags::IN)));
-    let mut sleep = |fds: &mut [PollFd<'_>]| match sys::poll(fds, timeout, calls) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error),
-    };
+    let mut sleep = |fds: &mut [PollFd<'_>]| poll_interruptibly(fds, timeout, calls);
     match (socket.map(watch), event) {
         (Some(socket), Some(event)) => {
             let mut fds = [socket, event];
@@ -424,6 +562,18 @@ fn poll_both(
             sleep(&mut [])?;
             Ok((PollFlags::empty(), false))
         }
+    }
+}
+
+/// poll(2), whose sleep a signal may end.
+fn poll_interruptibly(
+    fds: &mut [PollFd<'_>],
+    timeout: Option<Duration>,
+    calls: &mut SystemCalls,
+) -> io::Result<()> {
+    match sys::poll(fds, timeout, calls) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver suite on every model, and on the fake driver with several seeds.
 
-use kettle_io::{Driver, DriverConfig, Model, open};
+use kettle_io::{Driver, DriverConfig, Model, open, open_blocking_client};
 use kettle_testkit::driver_suite::Subject;
 use kettle_testkit::driver_tests;
 use kettle_testkit::fake::FakeDriver;
@@ -14,6 +14,10 @@ driver_tests!(
 driver_tests!(
     threads,
     Subject::blocking(|config| open(Model::Threads, config))
+);
+driver_tests!(
+    blocking_client,
+    Subject::blocking_client(|config| Ok(open_blocking_client(config)))
 );
 driver_tests!(scan, Subject::scanning(|config| open(Model::Scan, config)));
 driver_tests!(scan_with_nap, Subject::scanning(open_napping));

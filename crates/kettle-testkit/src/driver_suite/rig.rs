@@ -29,6 +29,7 @@ pub(super) enum Kind {
     Waiting,
     Scanning,
     Blocking,
+    BlockingClient,
     Fake,
 }
 
@@ -55,6 +56,14 @@ impl Subject {
         Self {
             open,
             kind: Kind::Blocking,
+        }
+    }
+
+    /// A driver that sleeps in recv(2) while it has one stream, and serves several as any other.
+    pub fn blocking_client(open: Open) -> Self {
+        Self {
+            open,
+            kind: Kind::BlockingClient,
         }
     }
 

@@ -111,7 +111,8 @@ pub fn p8_interrupt_ends_every_wait(subject: &Subject) {
                 let end = matches!(&completion.outcome, Outcome::Received(end) if end.is_empty());
                 let cancelled = matches!(completion.outcome, Outcome::Cancelled);
                 assert!(
-                    (subject.kind == Kind::Blocking) && (end || cancelled),
+                    matches!(subject.kind, Kind::Blocking | Kind::BlockingClient)
+                        && (end || cancelled),
                     "{completion:?}"
                 );
             }

@@ -3,17 +3,15 @@
 use super::{Channel, Shared};
 use crate::backoff::Backoff;
 use crate::codec::{Inbound, Outbound};
-use crate::command::Command;
 use crate::endpoint::InvalidEndpoint;
 use crate::error::Kind;
 use crate::interceptor::Interceptor;
 use crate::keepalive;
-use crate::link::{LinkConfig, Unreachable};
+use crate::link::LinkConfig;
 use crate::local::open_for_clients;
 use crate::mailbox::Mailbox;
-use crate::pending;
 use crate::reactor::{self, Reactor};
-use crate::{Error, Model};
+use crate::{Error, Model, blocking};
 use kettle_proto::limits::Limits;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,22 +164,7 @@ impl ChannelBuilder {
     /// As [`Channel::connect`]; [`Error::is_config`] also as [`ChannelBuilder::connect_lazy`].
     pub async fn connect(self) -> Result<Channel, Error> {
         let channel = self.connect_lazy()?;
-        let (promise, pending) = pending::pair(|()| ());
-        let link = Arc::clone(&channel.shared.link);
-        drop(
-            channel
-                .shared
-                .mailbox
-                .send(Command::Connect { link, promise }),
-        );
-        pending.await.map_err(|status| {
-            let kind = match Unreachable::of(&status) {
-                Unreachable::Failed => Kind::Connect,
-                Unreachable::TimedOut => Kind::Timeout,
-                Unreachable::Refused => Kind::Refused,
-            };
-            Error::new(kind, status.message())
-        })?;
+        channel.connected().await?;
         Ok(channel)
     }
 
@@ -191,6 +174,46 @@ impl ChannelBuilder {
     /// [`Error::is_config`] when the URL is not `kettle://HOST:PORT`, a setting is out of its range, or
     /// the model cannot hold several connections.
     pub fn connect_lazy(self) -> Result<Channel, Error> {
+        let model = self.model;
+        self.channel(|| match (model, reactor::current()) {
+            (None, Some(mailbox)) => Ok(mailbox),
+            (model, _) => client_loop(model.unwrap_or_default()),
+        })
+    }
+
+    /// Makes a channel whose calls are made on the caller's own thread, and connects it. Waits as
+    /// [`ChannelBuilder::connect`].
+    ///
+    /// # Errors
+    /// As [`ChannelBuilder::connect`] and [`ChannelBuilder::connect_lazy_blocking`].
+    pub fn connect_blocking(self) -> Result<blocking::Channel, Error> {
+        self.connect_lazy_blocking()?.connected()
+    }
+
+    /// The same without connecting: that is done at the first call.
+    ///
+    /// # Errors
+    /// [`Error::is_config`] as [`ChannelBuilder::connect_lazy`], with a model or several connections, and on
+    /// the thread of a loop.
+    pub fn connect_lazy_blocking(self) -> Result<blocking::Channel, Error> {
+        let wrong = |what: &str| {
+            let text = format!("a blocking channel {what}");
+            Err(Error::new(Kind::Config, text))
+        };
+        match (self.model, self.connections) {
+            (Some(_), _) => wrong("has the model of its own thread, so that none can be chosen"),
+            (None, 1) => blocking::Channel::new(|mailbox| self.channel(|| Ok(mailbox))),
+            (None, connections) => wrong(&format!(
+                "has one connection, and connections is {connections}"
+            )),
+        }
+    }
+
+    /// A channel on the loop with this mailbox.
+    fn channel(
+        self,
+        mailbox: impl FnOnce() -> Result<Arc<Mailbox>, Error>,
+    ) -> Result<Channel, Error> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         self.check()?;
         let endpoint = self
@@ -206,12 +229,8 @@ impl ChannelBuilder {
             limits: self.limits,
             nodelay: self.nodelay,
         };
-        let mailbox = match (self.model, reactor::current()) {
-            (None, Some(mailbox)) => mailbox,
-            (model, _) => client_loop(model.unwrap_or_default())?,
-        };
         let shared = Shared {
-            mailbox,
+            mailbox: mailbox()?,
             link: Arc::new(link),
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,

@@ -117,11 +117,12 @@ impl Reactor {
             // A loop that has ended needs no answer.
             let _ = mailbox.send(Command::Resolved { key, addresses });
         };
-        if let Err(error) = std::thread::Builder::new()
+        let spawned = std::thread::Builder::new()
             .name("kettle-lookup".into())
-            .spawn(look_up)
-        {
-            self.resolved(key, Err(error));
+            .spawn(look_up);
+        match spawned {
+            Ok(_) => self.lookups += 1,
+            Err(error) => self.resolved(key, Err(error)),
         }
     }
 

@@ -7,8 +7,8 @@ use kettle_testkit::trial::trial_server::TrialServer;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -123,6 +123,30 @@ macro_rules! on_every_model {
 /// Polls a future once, with a waker that does nothing.
 pub fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+/// Done when another thread has waited for this time.
+pub async fn after(time: Duration) {
+    let shared = Arc::new(Mutex::new((false, None::<Waker>)));
+    let theirs = Arc::clone(&shared);
+    thread::spawn(move || {
+        let begin = Instant::now();
+        while let Some(left) = time.checked_sub(begin.elapsed()) {
+            thread::park_timeout(left);
+        }
+        let mut shared = theirs.lock().unwrap();
+        shared.0 = true;
+        shared.1.take().into_iter().for_each(Waker::wake);
+    });
+    std::future::poll_fn(|cx| {
+        let mut shared = shared.lock().unwrap();
+        shared.1 = Some(cx.waker().clone());
+        match shared.0 {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// Runs futures together; gives their results in order.

@@ -1,8 +1,8 @@
 //! Clients that recover: servers that are killed, away, full, silent or behind a broken cable.
 
 mod network;
-mod process;
-mod raw_server;
+pub mod process;
+pub mod raw_server;
 
 use crate::harness::{block_on, host_at, host_with, join_all, poll_once};
 use crate::on_every_model;
@@ -38,7 +38,7 @@ const FOR_EVER: Duration = Duration::from_secs(100_000);
 /// What a busy machine may take for anything, above what it should.
 const SLACK: Duration = Duration::from_secs(5);
 
-const fn millis(millis: u64) -> Duration {
+pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -54,7 +54,7 @@ fn patient() -> Request<Task> {
 }
 
 /// An address at which nobody listens, and no other test or connection will.
-fn nobody() -> SocketAddr {
+pub fn nobody() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 77, low, NEXT.fetch_add(1, Ordering::SeqCst));

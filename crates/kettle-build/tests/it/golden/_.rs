@@ -142,6 +142,108 @@ pub mod send_client {
             self.channel.unary("/Send/Self", request).await
         }
     }
+    /// The client of the service `Send` for threads that wait.
+    pub mod blocking {
+        #![allow(dead_code, unused_variables, deprecated, clippy::all)]
+        /// Names that generated code uses itself, or that are keywords.
+        #[derive(Clone, Debug)]
+        pub struct SendClient<C = ::kettle::blocking::Channel> {
+            channel: C,
+        }
+        impl SendClient {
+            /// Connects to a server, such as `kettle://127.0.0.1:50051`.
+            ///
+            /// # Errors
+            /// When the URL is wrong or no connection can be made, and on the thread of a loop.
+            pub fn connect(
+                url: impl ::core::convert::AsRef<str>,
+            ) -> ::core::result::Result<Self, ::kettle::Error> {
+                let channel = ::kettle::blocking::Channel::connect(url.as_ref())?;
+                ::core::result::Result::Ok(Self::new(channel))
+            }
+        }
+        impl<C: ::core::borrow::Borrow<::kettle::blocking::Channel>> SendClient<C> {
+            /// A client that calls over this channel: its own, or one that it borrows.
+            pub fn new(channel: C) -> Self {
+                Self { channel }
+            }
+            /// Calls `/Send/Connect`.
+            pub fn connect_(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::Type>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::Type>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::Type> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/Send/Connect", request)
+            }
+            /// Calls `/Send/New`.
+            pub fn new_(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::Type>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::Type>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::Type> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/Send/New", request)
+            }
+            /// Calls `/Send/Clone`.
+            pub fn clone(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::Type>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::Type>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::Type> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/Send/Clone", request)
+            }
+            /// Calls `/Send/Match`.
+            pub fn r#match(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::r#type::Nested>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::r#type::Nested>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::r#type::Nested> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/Send/Match", request)
+            }
+            /// Calls `/Send/Self`.
+            pub fn self_(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::Type>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::Type>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::Type> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/Send/Self", request)
+            }
+        }
+    }
 }
 /// The server's side of the service `Send`.
 pub mod send_server {
@@ -323,6 +425,35 @@ pub mod http_result_client {
         /// A client that calls over this channel. Clones share it.
         pub fn new(channel: ::kettle::Channel) -> Self {
             Self { channel }
+        }
+    }
+    /// The client of the service `HTTPResult` for threads that wait.
+    pub mod blocking {
+        #![allow(dead_code, unused_variables, deprecated, clippy::all)]
+        /// Calls the service `HTTPResult` on the caller's own thread.
+        #[derive(Clone, Debug)]
+        pub struct HttpResultClient<C = ::kettle::blocking::Channel> {
+            channel: C,
+        }
+        impl HttpResultClient {
+            /// Connects to a server, such as `kettle://127.0.0.1:50051`.
+            ///
+            /// # Errors
+            /// When the URL is wrong or no connection can be made, and on the thread of a loop.
+            pub fn connect(
+                url: impl ::core::convert::AsRef<str>,
+            ) -> ::core::result::Result<Self, ::kettle::Error> {
+                let channel = ::kettle::blocking::Channel::connect(url.as_ref())?;
+                ::core::result::Result::Ok(Self::new(channel))
+            }
+        }
+        impl<
+            C: ::core::borrow::Borrow<::kettle::blocking::Channel>,
+        > HttpResultClient<C> {
+            /// A client that calls over this channel: its own, or one that it borrows.
+            pub fn new(channel: C) -> Self {
+                Self { channel }
+            }
         }
     }
 }

@@ -97,6 +97,81 @@ pub mod echo_client {
             self.channel.streaming("/echo.v1.Echo/Chat", request).await
         }
     }
+    /// The client of the service `echo.v1.Echo` for threads that wait.
+    pub mod blocking {
+        #![allow(dead_code, unused_variables, deprecated, clippy::all)]
+        /// Gives back what it gets.
+        #[derive(Clone, Debug)]
+        pub struct EchoClient<C = ::kettle::blocking::Channel> {
+            channel: C,
+        }
+        impl EchoClient {
+            /// Connects to a server, such as `kettle://127.0.0.1:50051`.
+            ///
+            /// # Errors
+            /// When the URL is wrong or no connection can be made, and on the thread of a loop.
+            pub fn connect(
+                url: impl ::core::convert::AsRef<str>,
+            ) -> ::core::result::Result<Self, ::kettle::Error> {
+                let channel = ::kettle::blocking::Channel::connect(url.as_ref())?;
+                ::core::result::Result::Ok(Self::new(channel))
+            }
+        }
+        impl<C: ::core::borrow::Borrow<::kettle::blocking::Channel>> EchoClient<C> {
+            /// A client that calls over this channel: its own, or one that it borrows.
+            pub fn new(channel: C) -> Self {
+                Self { channel }
+            }
+            /// Returns the payload, or as many bytes as `want` says.
+            pub fn unary(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::EchoRequest>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::EchoReply>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::EchoRequest> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/echo.v1.Echo/Unary", request)
+            }
+            /// Calls `/echo.v1.Echo/Old`.
+            #[deprecated]
+            pub fn old(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::EchoRequest>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::EchoReply>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::EchoRequest> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/echo.v1.Echo/Old", request)
+            }
+            /// Returns the payload `want` times.
+            pub fn repeat(
+                &self,
+                request: impl ::kettle::IntoRequest<super::super::EchoRequest>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<
+                    ::kettle::blocking::Streaming<'_, super::super::EchoReply>,
+                >,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<super::super::EchoRequest> = request
+                    .into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.server_streaming("/echo.v1.Echo/Repeat", request)
+            }
+        }
+    }
 }
 /// The server's side of the service `echo.v1.Echo`.
 pub mod echo_server {

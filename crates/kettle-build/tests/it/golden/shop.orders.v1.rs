@@ -64,6 +64,80 @@ pub mod orders_client {
             self.channel.unary("/shop.orders.v1.Orders/IsOpen", request).await
         }
     }
+    /// The client of the service `shop.orders.v1.Orders` for threads that wait.
+    pub mod blocking {
+        #![allow(dead_code, unused_variables, deprecated, clippy::all)]
+        /// Calls the service `shop.orders.v1.Orders` on the caller's own thread.
+        #[derive(Clone, Debug)]
+        pub struct OrdersClient<C = ::kettle::blocking::Channel> {
+            channel: C,
+        }
+        impl OrdersClient {
+            /// Connects to a server, such as `kettle://127.0.0.1:50051`.
+            ///
+            /// # Errors
+            /// When the URL is wrong or no connection can be made, and on the thread of a loop.
+            pub fn connect(
+                url: impl ::core::convert::AsRef<str>,
+            ) -> ::core::result::Result<Self, ::kettle::Error> {
+                let channel = ::kettle::blocking::Channel::connect(url.as_ref())?;
+                ::core::result::Result::Ok(Self::new(channel))
+            }
+        }
+        impl<C: ::core::borrow::Borrow<::kettle::blocking::Channel>> OrdersClient<C> {
+            /// A client that calls over this channel: its own, or one that it borrows.
+            pub fn new(channel: C) -> Self {
+                Self { channel }
+            }
+            /// Calls `/shop.orders.v1.Orders/Place`.
+            pub fn place(
+                &self,
+                request: impl ::kettle::IntoRequest<
+                    super::super::super::super::goods::Item,
+                >,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::Order>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<
+                    super::super::super::super::goods::Item,
+                > = request.into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/shop.orders.v1.Orders/Place", request)
+            }
+            /// Calls `/shop.orders.v1.Orders/Now`.
+            pub fn now(
+                &self,
+                request: impl ::kettle::IntoRequest<()>,
+            ) -> ::core::result::Result<
+                ::kettle::Response<::prost_types::Timestamp>,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<()> = request.into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/shop.orders.v1.Orders/Now", request)
+            }
+            /// Calls `/shop.orders.v1.Orders/IsOpen`.
+            pub fn is_open(
+                &self,
+                request: impl ::kettle::IntoRequest<
+                    ::kettle::codegen::prost::alloc::string::String,
+                >,
+            ) -> ::core::result::Result<::kettle::Response<bool>, ::kettle::Status> {
+                let request: ::kettle::Request<
+                    ::kettle::codegen::prost::alloc::string::String,
+                > = request.into_request();
+                let channel = ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel);
+                channel.unary("/shop.orders.v1.Orders/IsOpen", request)
+            }
+        }
+    }
 }
 /// The server's side of the service `shop.orders.v1.Orders`.
 pub mod orders_server {
