@@ -64,6 +64,18 @@ pub trait Machine: Send + fmt::Debug {
         end: bool,
     ) -> Result<CallId, OpenError>;
 
+    /// Client: opens a call with its only message, which is copied to where it is sent from. `None`: it is
+    /// too long for that, or may not go at once; nothing was done, and [`Machine::open`] takes it.
+    ///
+    /// # Errors
+    /// As [`Machine::open`].
+    fn open_unary(
+        &mut self,
+        now: Instant,
+        head: &Head<'_>,
+        message: &[u8],
+    ) -> Result<Option<CallId>, OpenError>;
+
     /// Server: sends the reply's metadata ahead of any message. At most once, before the first message.
     /// Empty metadata is sent too: it says that the reply has begun.
     fn send_headers(&mut self, call: CallId, metadata: Metadata);

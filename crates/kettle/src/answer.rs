@@ -25,10 +25,16 @@ pub trait Answer: Send {
         false
     }
 
-    /// Begins anew with the request of the next call of the same method. Comes only after a reply, and
-    /// when [`Answer::is_reusable`].
-    fn begin(self: Pin<&mut Self>, request: Request<Inbound>) {
+    /// Begins anew with the request of the next call of the same method, and goes on as
+    /// [`Answer::poll_answer`]. Comes only after a reply, and when [`Answer::is_reusable`].
+    fn begin(
+        self: Pin<&mut Self>,
+        request: Request<Inbound>,
+        cx: &mut Context<'_>,
+        reply: &mut dyn Reply,
+    ) -> Poll<()> {
         drop(request);
+        self.poll_answer(cx, reply)
     }
 }
 
@@ -72,7 +78,8 @@ where
         refusal: None,
         request: PhantomData,
     });
-    answer.as_mut().begin(request);
+    let refusal = answer.as_mut().run(request).err();
+    *answer.as_mut().project().refusal = refusal;
     answer
 }
 
@@ -113,7 +120,7 @@ pin_project! {
         handler: H,
         #[pin]
         running: Option<Fut>,
-        // Why the request could not be given to the handler.
+        // Why the first request could not be given to the handler.
         refusal: Option<Status>,
         request: PhantomData<fn(Req)>,
     }
@@ -127,13 +134,61 @@ where
     H: Fn(Arc<T>, Request<Req>) -> Fut + Send,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send,
 {
-    #[inline]
-    fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>, reply: &mut dyn Reply) -> Poll<()> {
-        let mut this = self.project();
-        if let Some(status) = this.refusal.take() {
-            reply.finish(Err(status));
-            return Poll::Ready(());
+    fn poll_answer(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        reply: &mut dyn Reply,
+    ) -> Poll<()> {
+        match self.as_mut().project().refusal.take() {
+            None => self.poll_running(cx, reply),
+            Some(status) => {
+                reply.finish(Err(status));
+                Poll::Ready(())
+            }
         }
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.service.is_some()
+    }
+
+    fn begin(
+        mut self: Pin<&mut Self>,
+        request: Request<Inbound>,
+        cx: &mut Context<'_>,
+        reply: &mut dyn Reply,
+    ) -> Poll<()> {
+        match self.as_mut().run(request) {
+            Ok(()) => self.poll_running(cx, reply),
+            Err(status) => {
+                reply.finish(Err(status));
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<T, Req, Res, H, Fut> Unary<T, Req, H, Fut>
+where
+    Req: Message + Default,
+    Res: Message,
+    H: Fn(Arc<T>, Request<Req>) -> Fut,
+    Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)>,
+{
+    /// Gives the request to the handler. An error: it cannot be decoded.
+    #[inline]
+    fn run(self: Pin<&mut Self>, request: Request<Inbound>) -> Result<(), Status> {
+        let mut this = self.project();
+        let request = request.decode()?;
+        if let Some(service) = this.service.take() {
+            this.running.set(Some((this.handler)(service, request)));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn poll_running(self: Pin<&mut Self>, cx: &mut Context<'_>, reply: &mut dyn Reply) -> Poll<()> {
+        let mut this = self.project();
         let Some(running) = this.running.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
@@ -148,23 +203,6 @@ where
             Err(status) => reply.finish(Err(status)),
         }
         Poll::Ready(())
-    }
-
-    fn is_reusable(&self) -> bool {
-        self.service.is_some()
-    }
-
-    #[inline]
-    fn begin(self: Pin<&mut Self>, request: Request<Inbound>) {
-        let mut this = self.project();
-        match request.decode() {
-            Ok(request) => {
-                if let Some(service) = this.service.take() {
-                    this.running.set(Some((this.handler)(service, request)));
-                }
-            }
-            Err(status) => *this.refusal = Some(status),
-        }
     }
 }
 

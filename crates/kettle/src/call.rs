@@ -4,7 +4,8 @@ use crate::inbox::Feed;
 use crate::key::PeerKey;
 use crate::peer::Sending;
 use crate::pending::Promise;
-use crate::{Metadata, Status};
+use crate::repeat::{self, Repeat};
+use crate::{Inbound, Metadata, Response, Status};
 use kettle_buf::{Chain, Segment};
 use kettle_proto::{CallId, Instant};
 use std::sync::Arc;
@@ -50,6 +51,52 @@ pub(crate) enum Caller {
     One(Promise<Reply, Place>),
     /// For a stream.
     Many(Feed),
+    /// For one message, and then for that of the next call.
+    Again(Box<Repeat>),
+}
+
+impl Reply {
+    pub(crate) fn into_response(self) -> Response<Inbound> {
+        Response::from_parts(Inbound::new(self.message), self.headers, self.trailers)
+    }
+}
+
+impl CallRequest {
+    /// The call ended: tells whoever waits. Gives the request back when the call is to be made again.
+    pub(crate) fn ended(mut self: Box<Self>, outcome: Result<Reply, Status>) -> Option<Box<Self>> {
+        if let Caller::Again(repeat) = &mut self.caller {
+            return repeat.ended(outcome).then_some(self);
+        }
+        match (self.caller, outcome) {
+            (Caller::One(promise), outcome) => promise.answer(outcome),
+            (Caller::Many(feed), Err(status)) => feed.end(status),
+            (Caller::Many(_) | Caller::Again(_), _) => {}
+        }
+        None
+    }
+
+    /// The call ended with this status.
+    pub(crate) fn fail(self: Box<Self>, status: Status) {
+        if let Some(again) = self.ended(Err(status)) {
+            repeat::post(again);
+        }
+    }
+
+    /// Begins a repeated call anew.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        if let Caller::Again(repeat) = &self.caller {
+            self.deadline = repeat.deadline(now);
+            self.tries = 0;
+        }
+    }
+
+    /// What a repeated call needs.
+    pub(crate) fn repeat(&self) -> Option<&Repeat> {
+        match &self.caller {
+            Caller::Again(repeat) => Some(repeat),
+            _ => None,
+        }
+    }
 }
 
 impl Content {
@@ -64,19 +111,12 @@ impl Content {
 }
 
 impl Caller {
-    /// The call ended with this status.
-    pub(crate) fn fail(self, status: Status) {
-        match self {
-            Self::One(promise) => promise.answer(Err(status)),
-            Self::Many(feed) => feed.end(status),
-        }
-    }
-
     /// Whether nobody waits any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
             Self::One(promise) => promise.is_abandoned(),
             Self::Many(feed) => feed.is_abandoned(),
+            Self::Again(repeat) => repeat.is_abandoned(),
         }
     }
 
@@ -85,6 +125,7 @@ impl Caller {
         match self {
             Self::One(promise) => promise.leave_note(place),
             Self::Many(feed) => feed.leave_note(place),
+            Self::Again(repeat) => repeat.leave_note(place),
         }
     }
 }

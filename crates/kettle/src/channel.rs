@@ -4,7 +4,7 @@ mod builder;
 
 pub use builder::ChannelBuilder;
 
-use crate::call::{CallRequest, Caller, Content};
+use crate::call::{CallRequest, Caller, Content, Place};
 use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
@@ -14,12 +14,14 @@ use crate::interceptor::{Interceptors, Last, Next};
 use crate::link::{LinkConfig, Unreachable};
 use crate::mailbox::Mailbox;
 use crate::peer::Sending;
+use crate::pending::Promise;
+use crate::repeat::Repeat;
 use crate::{BoxFuture, Error, Metadata, Request, Response, Status, Streaming};
 use crate::{inbox, pending, source};
 use futures_core::Stream;
 use prost::Message;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,6 +212,38 @@ impl Channel {
         })
     }
 
+    /// Makes a unary call again and again, until `observe` says no: for programs that load a server.
+    ///
+    /// The next call is made where the reply to the last one was read, on the channel's loop, so that
+    /// it costs no hand-over to another thread or task. `observe` runs there too, must not block, and
+    /// gets how each call ended. Calls that fail are made again like others: while the server cannot be
+    /// reached they may fail as fast as the loop turns, so `observe` should count. The time-out holds for
+    /// each call. Interceptors are not asked.
+    ///
+    /// Dropping the future cancels the call that is open, and makes no more.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when the request is a stream; INTERNAL when `observe` panicked; UNAVAILABLE when
+    /// the channel's loop has ended.
+    pub async fn repeat(
+        &self,
+        path: impl Into<Arc<str>>,
+        request: Request<Outbound>,
+        observe: impl FnMut(Result<Response<Inbound>, Status>) -> bool + Send + 'static,
+    ) -> Result<(), Status> {
+        if request.get_ref().message_len().is_none() {
+            let text = "a stream is gone when it was sent, and cannot be sent again";
+            return Err(Status::invalid_argument(text));
+        }
+        let shared = &self.shared;
+        let (promise, pending) = shared.promise();
+        let timeout = request.timeout().or(shared.timeout);
+        let home = (Arc::clone(&shared.mailbox), Arc::clone(&shared.link));
+        let repeat = Repeat::new(Box::new(observe), timeout, home, promise);
+        shared.make(path.into(), request, Caller::Again(Box::new(repeat)));
+        pending.await
+    }
+
     fn intercept(
         &self,
         last: Last<Outbound, Inbound>,
@@ -229,18 +263,9 @@ pub(crate) async fn call(
     path: Arc<str>,
     request: Request<Outbound>,
 ) -> Result<Response<Inbound>, Status> {
-    let mailbox = Arc::clone(&shared.mailbox);
-    let (promise, pending) = pending::pair(move |place| {
-        // A loop that has ended has no call to cancel.
-        let _ = mailbox.send(Command::Cancel(place));
-    });
+    let (promise, pending) = shared.promise();
     shared.make(path, request, Caller::One(promise));
-    let reply = pending.await?;
-    Ok(Response::from_parts(
-        Inbound::new(reply.message),
-        reply.headers,
-        reply.trailers,
-    ))
+    Ok(pending.await?.into_response())
 }
 
 pub(crate) async fn call_streaming(
@@ -258,6 +283,20 @@ pub(crate) async fn call_streaming(
 }
 
 impl Shared {
+    /// The two ends of a call. It is cancelled when the caller's end is dropped.
+    fn promise<T>(
+        &self,
+    ) -> (
+        Promise<T, Place>,
+        impl Future<Output = Result<T, Status>> + use<T>,
+    ) {
+        let mailbox = Arc::clone(&self.mailbox);
+        pending::pair(move |place| {
+            // A loop that has ended has no call to cancel.
+            let _ = mailbox.send(Command::Cancel(place));
+        })
+    }
+
     /// Sends a call to the loop.
     fn make(&self, path: Arc<str>, request: Request<Outbound>, caller: Caller) {
         let (message, metadata, options) = request.into_parts();

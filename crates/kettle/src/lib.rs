@@ -37,6 +37,7 @@ mod peer;
 mod pending;
 mod pool;
 mod reactor;
+mod repeat;
 mod request;
 mod router;
 mod server;

@@ -113,6 +113,7 @@ impl<T> Request<T> {
     }
 
     /// The message alone.
+    #[inline]
     pub fn into_inner(self) -> T {
         self.message
     }
@@ -261,6 +262,7 @@ impl<T> Response<T> {
     }
 
     /// The message alone.
+    #[inline]
     pub fn into_inner(self) -> T {
         self.message
     }

@@ -4,7 +4,7 @@ use crate::echo::PAYLOAD_BYTES_MAX;
 use crate::echo::v1::{EchoReply, EchoRequest};
 use crate::schema::Kind;
 use bytes::Bytes;
-use kettle::{Channel, Inbound, Outbound, Request, Status};
+use kettle::{Channel, Inbound, Outbound, Request, Response, Status};
 use prost::Message;
 use std::sync::Arc;
 
@@ -93,9 +93,27 @@ impl Call {
 
     /// Makes the unary call, and checks the length of the reply where it is known.
     pub async fn make(&self, channel: &Channel) -> Result<(), CallFailure> {
-        let request = Request::new(Outbound::from_bytes(self.request()));
-        let reply = channel.call(self.path(), request).await?;
-        self.check(reply.get_ref())
+        self.outcome(channel.call(self.path(), self.wrapped()).await)
+    }
+
+    /// Makes the call again and again, as long as `observe` says so.
+    pub async fn repeat(
+        self,
+        channel: &Channel,
+        mut observe: impl FnMut(Result<(), CallFailure>) -> bool + Send + 'static,
+    ) {
+        let (path, request) = (self.path(), self.wrapped());
+        let observe = move |reply| observe(self.outcome(reply));
+        // It ends when `observe` says so, or with its loop, which is this thread's.
+        let _ = channel.repeat(path, request, observe).await;
+    }
+
+    fn wrapped(&self) -> Request<Outbound> {
+        Request::new(Outbound::from_bytes(self.request()))
+    }
+
+    fn outcome(&self, reply: Result<Response<Inbound>, Status>) -> Result<(), CallFailure> {
+        self.check(reply?.get_ref())
     }
 
     /// Whether a reply has the length that it should have.

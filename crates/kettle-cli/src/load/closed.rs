@@ -27,25 +27,27 @@ pub fn start(
 }
 
 async fn caller(channel: Channel, call: Call, recorder: Arc<Recorder>) {
+    let book = Arc::clone(&recorder);
     let mut failures = 0;
     let mut begun = Instant::now();
-    while !recorder.stopping() && failures < FAILURES_IN_A_ROW_MAX {
-        let outcome = call.make(&channel).await;
+    let observe = move |outcome| {
         // The end of one call is the beginning of the next: one look at the clock for each.
         let now = Instant::now();
         match outcome {
             Ok(()) => {
                 failures = 0;
-                if recorder.measuring() {
-                    recorder.succeeded(now - begun, now);
+                if book.measuring() {
+                    book.succeeded(now - begun, now);
                 }
             }
             Err(failure) => {
                 failures += 1;
-                recorder.failed(failure);
+                book.failed(failure);
             }
         }
         begun = now;
-    }
+        !book.stopping() && failures < FAILURES_IN_A_ROW_MAX
+    };
+    call.repeat(&channel, observe).await;
     recorder.caller_ends();
 }

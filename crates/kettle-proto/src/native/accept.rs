@@ -52,7 +52,7 @@ impl Connection {
         let deadline = frame
             .timeout_nanos
             .map(|nanos| now + Duration::from_nanos(nanos));
-        let call = self.streams.insert(self.new_stream(id));
+        let (call, _) = self.open_stream(id);
         if let Some(at) = deadline {
             self.deadlines.push(at, call, &mut self.streams);
         }

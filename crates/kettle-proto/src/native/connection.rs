@@ -79,10 +79,12 @@ pub struct Connection {
     /// The highest stream opened so far.
     pub(super) last_stream: u32,
     pub(super) streams: Streams,
-    /// Server: the method table; a method's id is its place, from 1 on.
+    /// The method table; a method's id is its place, from 1 on.
     pub(super) paths: Vec<Arc<str>>,
-    /// Client: the method table.
+    /// Client: the ids in it.
     pub(super) methods: HashMap<Arc<str>, u16>,
+    /// Client: the method that was called last, or 0. Most often the next is the same.
+    pub(super) last_method: u16,
     pub(super) events: VecDeque<Event>,
     /// Events that were taken since there last were none.
     pub(super) polled: usize,
@@ -156,6 +158,7 @@ impl Connection {
             streams: Streams::default(),
             paths: Vec::new(),
             methods: HashMap::new(),
+            last_method: 0,
             events: VecDeque::new(),
             polled: 0,
             out: Payload::new(),
@@ -321,6 +324,7 @@ impl Connection {
     }
 
     /// Drops what has not been sent or has not come whole of a call.
+    #[cold]
     fn release(&mut self, call: CallId) {
         let Some(stream) = self.streams.get(call) else {
             return;

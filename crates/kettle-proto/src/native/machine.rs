@@ -117,6 +117,15 @@ impl Machine for Connection {
         self.open_call(now, &head, message, end)
     }
 
+    fn open_unary(
+        &mut self,
+        now: Instant,
+        head: &Head<'_>,
+        message: &[u8],
+    ) -> Result<Option<CallId>, OpenError> {
+        self.open_copied(now, head, message)
+    }
+
     fn send_headers(&mut self, call: CallId, metadata: Metadata) {
         self.send_reply_metadata(call, &metadata);
     }

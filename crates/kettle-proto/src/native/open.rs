@@ -4,11 +4,11 @@ use super::PATH_BYTES_MAX;
 use super::connection::{Connection, Phase};
 use super::frame::{self, Header, flag};
 use super::sections::{metadata_bytes, put_metadata};
-use super::stream::{Stream, Waiting};
+use super::stream::Waiting;
 use crate::{CallId, Head, Instant, Metadata, OpenError, Status};
 use alloc::format;
 use alloc::sync::Arc;
-use kettle_buf::Payload;
+use kettle_buf::{LINK_BYTES_MIN, Payload};
 
 impl Connection {
     /// Client: opens a call. Its OPEN goes into the output at once, because streams are opened in
@@ -21,42 +21,11 @@ impl Connection {
         end: bool,
     ) -> Result<CallId, OpenError> {
         self.check_open(head, message.as_ref().map_or(0, Payload::len))?;
-        let (method, with_path) = self.method_of(head.path)?;
-        let Some(id) = self.last_stream.checked_add(1) else {
-            self.send_drain();
-            return Err(OpenError::Closed);
-        };
-        self.last_stream = id;
-        let deadline = head.timeout.map(|timeout| now + timeout);
-        let opened_at = self.out_taken + self.out.len();
-        let stream = Stream {
-            opened_at,
-            local_ended: end,
-            ..self.new_stream(id)
-        };
-        let call = self.streams.insert(stream);
-        if let Some(at) = deadline {
-            self.deadlines.push(at, call, &mut self.streams);
-        }
-        let header = Header {
-            length: 0,
-            kind: frame::OPEN,
-            flags: 0,
-            method,
-            stream: id,
-        };
-        let path = with_path.then_some(head.path);
-        let timeout = deadline.map(|at| (at - now).as_nanos() as u64);
+        let (call, opening) = self.begin_open(now, head, end)?;
         match message {
             Some(message) if !self.may_send_now(call, message.len()) => {
                 let total = message.len();
-                self.put_open(
-                    header,
-                    path,
-                    timeout,
-                    &head.metadata,
-                    OpenBody::Announced(total),
-                );
+                self.put_open(&opening, OpenBody::Announced(total));
                 let started = total != 0;
                 self.wait(
                     call,
@@ -71,11 +40,64 @@ impl Connection {
             }
             message => {
                 self.spend_send_credit(call, message.as_ref());
-                let body = OpenBody::Whole(message, end);
-                self.put_open(header, path, timeout, &head.metadata, body);
+                self.put_open(&opening, OpenBody::Whole(message, end));
             }
         }
         Ok(call)
+    }
+
+    /// Client: opens a call with its only message, if that may go at once and is short enough to be copied.
+    pub(super) fn open_copied(
+        &mut self,
+        now: Instant,
+        head: &Head<'_>,
+        message: &[u8],
+    ) -> Result<Option<CallId>, OpenError> {
+        let bytes = message.len() as u64;
+        self.check_open(head, bytes)?;
+        let credit = u64::from(self.theirs.call_credit_bytes).min(self.direct_credit());
+        if LINK_BYTES_MIN <= message.len() || credit < bytes {
+            return Ok(None);
+        }
+        let (call, opening) = self.begin_open(now, head, true)?;
+        if let Some(stream) = self.streams.get(call) {
+            stream.send_credit -= bytes;
+            self.send_credit -= bytes;
+            self.short |= self.send_credit == 0;
+        }
+        self.put_open(&opening, OpenBody::Copied(message));
+        Ok(Some(call))
+    }
+
+    /// Takes a new call in. Its OPEN has to follow at once.
+    fn begin_open<'a>(
+        &mut self,
+        now: Instant,
+        head: &'a Head<'_>,
+        end: bool,
+    ) -> Result<(CallId, OpenHead<'a>), OpenError> {
+        let (method, with_path) = self.method_of(head.path)?;
+        let Some(stream) = self.last_stream.checked_add(1) else {
+            self.send_drain();
+            return Err(OpenError::Closed);
+        };
+        self.last_stream = stream;
+        let deadline = head.timeout.map(|timeout| now + timeout);
+        let opened_at = self.out_taken + self.out.len();
+        let (call, opened) = self.open_stream(stream);
+        opened.opened_at = opened_at;
+        opened.local_ended = end;
+        if let Some(at) = deadline {
+            self.deadlines.push(at, call, &mut self.streams);
+        }
+        let opening = OpenHead {
+            stream,
+            method,
+            path: with_path.then_some(head.path),
+            timeout_nanos: deadline.map(|at| (at - now).as_nanos() as u64),
+            metadata: &head.metadata,
+        };
+        Ok((call, opening))
     }
 
     fn check_open(&self, head: &Head<'_>, message_bytes: u64) -> Result<(), OpenError> {
@@ -108,7 +130,12 @@ impl Connection {
 
     /// The method's id, and whether the path must go along: it defines a new id, or there is none.
     fn method_of(&mut self, path: &str) -> Result<(u16, bool), OpenError> {
+        let last = usize::from(self.last_method).wrapping_sub(1);
+        if self.paths.get(last).is_some_and(|last| **last == *path) {
+            return Ok((self.last_method, false));
+        }
         if let Some(id) = self.methods.get(path) {
+            self.last_method = *id;
             return Ok((*id, false));
         }
         if !is_path(path) {
@@ -117,49 +144,44 @@ impl Connection {
         let next = self.methods.len() as u32 + 1;
         match u16::try_from(next) {
             Ok(id) if next <= self.theirs.methods_max => {
-                self.methods.insert(Arc::from(path), id);
+                let path = Arc::from(path);
+                self.paths.push(Arc::clone(&path));
+                self.methods.insert(path, id);
                 Ok((id, true))
             }
             _ => Ok((0, true)),
         }
     }
 
-    fn put_open(
-        &mut self,
-        mut header: Header,
-        path: Option<&str>,
-        timeout_nanos: Option<u64>,
-        metadata: &Metadata,
-        body: OpenBody,
-    ) {
-        let (flags, length) = body.flags_and_length();
-        header.flags = flags;
-        let mut length = length;
+    fn put_open(&mut self, opening: &OpenHead<'_>, body: OpenBody<'_>) {
+        let (mut flags, mut length) = body.flags_and_length();
         let mut section = |present: bool, flag: u8, bytes: u64| {
             if present {
-                header.flags |= flag;
+                flags |= flag;
                 length += bytes;
             }
         };
-        section(
-            path.is_some(),
-            flag::PATH,
-            2 + path.map_or(0, |path| path.len() as u64),
-        );
-        section(timeout_nanos.is_some(), flag::TIMEOUT, 8);
-        section(
-            !metadata.is_empty(),
-            flag::METADATA,
-            4 + metadata_bytes(metadata) as u64,
-        );
-        header.length = length as u32;
+        let (path, metadata) = (opening.path, opening.metadata);
+        let path_bytes = path.map_or(0, |path| path.len() as u64);
+        section(path.is_some(), flag::PATH, 2 + path_bytes);
+        section(opening.timeout_nanos.is_some(), flag::TIMEOUT, 8);
+        if !metadata.is_empty() {
+            section(true, flag::METADATA, 4 + metadata_bytes(metadata) as u64);
+        }
+        let header = Header {
+            length: length as u32,
+            kind: frame::OPEN,
+            flags,
+            method: opening.method,
+            stream: opening.stream,
+        };
         let out = &mut self.out;
         out.put_slice(&header.encode());
         if let Some(path) = path {
             out.put_slice(&(path.len() as u16).to_be_bytes());
             out.put_slice(path.as_bytes());
         }
-        if let Some(nanos) = timeout_nanos {
+        if let Some(nanos) = opening.timeout_nanos {
             out.put_slice(&nanos.to_be_bytes());
         }
         if !metadata.is_empty() {
@@ -168,25 +190,38 @@ impl Connection {
         match body {
             OpenBody::Announced(total) if total != 0 => out.put_slice(&total.to_be_bytes()),
             OpenBody::Whole(Some(message), _) => out.append_payload(message),
+            OpenBody::Copied(message) => out.put_slice(message),
             _ => {}
         }
     }
 }
 
+/// The head of an OPEN.
+struct OpenHead<'a> {
+    stream: u32,
+    method: u16,
+    path: Option<&'a str>,
+    timeout_nanos: Option<u64>,
+    metadata: &'a Metadata,
+}
+
 /// What an OPEN carries besides its head.
-enum OpenBody {
+enum OpenBody<'a> {
     /// The whole message or none, and whether the call's request ends with it.
     Whole(Option<Payload>, bool),
+    /// The only message.
+    Copied(&'a [u8]),
     /// The length of a message that follows in DATA frames.
     Announced(u64),
 }
 
-impl OpenBody {
+impl OpenBody<'_> {
     /// Flags, and the length of the LENGTH section and the message.
     fn flags_and_length(&self) -> (u8, u64) {
         match self {
             Self::Announced(0) => (0, 0),
             Self::Announced(_) => (flag::MESSAGE | flag::LENGTH | flag::MORE, 8),
+            Self::Copied(message) => (flag::MESSAGE | flag::END, message.len() as u64),
             Self::Whole(message, end) => {
                 let end = if *end { flag::END } else { 0 };
                 match message {

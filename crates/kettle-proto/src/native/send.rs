@@ -24,13 +24,12 @@ enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new_stream(&self, id: u32) -> Stream {
-        Stream {
-            id,
-            send_credit: self.theirs.call_credit_bytes.into(),
-            receive_credit: self.ours.call_credit_bytes.into(),
-            ..Stream::default()
-        }
+    /// Adds a call with the credit that both sides start with.
+    #[inline]
+    pub(super) fn open_stream(&mut self, id: u32) -> (CallId, &mut Stream) {
+        let sends = self.theirs.call_credit_bytes.into();
+        let receives = self.ours.call_credit_bytes.into();
+        self.streams.open(id, sends, receives)
     }
 
     /// Adds a DATA frame that holds a whole message or none.
@@ -140,7 +139,9 @@ impl Connection {
     }
 
     /// Sends a message that may go at once and is small enough to be copied, and says whether it did.
+    #[inline]
     pub(super) fn encode(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool {
+        let credit = self.direct_credit();
         let Some(stream) = self.streams.get(call) else {
             return true;
         };
@@ -149,7 +150,7 @@ impl Connection {
         }
         let length = message.encoded_len();
         let longest = LINK_BYTES_MIN.min(self.theirs.message_bytes_max as usize + 1);
-        if longest <= length || !self.may_send_now(call, length as u64) {
+        if longest <= length || !stream.may_send(length as u64, credit) {
             return false;
         }
         let header = Header {
@@ -164,19 +165,9 @@ impl Connection {
             self.finish_early(call, Status::internal(text));
             return true;
         }
-        self.sent_message(call, length as u64, end);
-        true
-    }
-
-    /// Notes that a message left.
-    #[inline]
-    fn sent_message(&mut self, call: CallId, bytes: u64, end: bool) {
-        self.send_credit -= bytes;
+        self.send_credit -= length as u64;
         self.short |= self.send_credit == 0;
-        let Some(stream) = self.streams.get(call) else {
-            return;
-        };
-        stream.send_credit -= bytes;
+        stream.send_credit -= length as u64;
         if !end {
             stream.replied |= !self.client;
         } else if self.client {
@@ -185,6 +176,7 @@ impl Connection {
             self.take_stream(call);
             self.close_if_done();
         }
+        true
     }
 
     /// Server: the reply's end. The usual reply is one frame, added to the output at once.
@@ -318,11 +310,18 @@ impl Connection {
     /// Whether a message may go into the output at once.
     #[inline]
     pub(super) fn may_send_now(&mut self, call: CallId, bytes: u64) -> bool {
-        let credit = if self.short { 0 } else { self.send_credit };
-        let most = credit.min(DIRECT_BYTES_MAX);
+        let credit = self.direct_credit();
         let stream = self.streams.get(call);
-        stream
-            .is_some_and(|stream| stream.waiting.is_none() && bytes <= most.min(stream.send_credit))
+        stream.is_some_and(|stream| stream.may_send(bytes, credit))
+    }
+
+    /// How long a message may be that goes into the output at once, whatever its call's credit.
+    #[inline]
+    pub(super) fn direct_credit(&self) -> u64 {
+        match self.short {
+            true => 0,
+            false => self.send_credit.min(DIRECT_BYTES_MAX),
+        }
     }
 
     #[inline]

@@ -74,6 +74,28 @@ pub(super) struct Waiting {
 }
 
 impl Stream {
+    /// Makes a free slot's stream that of a new call, field by field: this comes with every call, and
+    /// what a slot owned was taken out when it was left.
+    #[inline]
+    fn begin(&mut self, id: u32, send_credit: u64, receive_credit: u64) {
+        debug_assert!(self.waiting.is_none() && self.assembly.is_none());
+        self.id = id;
+        self.remote_ended = false;
+        self.local_ended = false;
+        self.replied = false;
+        self.in_turns = false;
+        self.opened_at = 0;
+        self.send_credit = send_credit;
+        self.receive_credit = receive_credit;
+        self.owed = 0;
+    }
+
+    /// Whether a message may go at once, when all calls together may send so much.
+    #[inline]
+    pub fn may_send(&self, bytes: u64, credit: u64) -> bool {
+        self.waiting.is_none() && bytes <= credit.min(self.send_credit)
+    }
+
     /// Whether a message was begun on the wire and not completed.
     pub fn is_mid_message(&self) -> bool {
         let first = self.waiting.as_ref().and_then(|queue| queue.items.front());
@@ -105,27 +127,27 @@ impl Streams {
         self.slots.len() - self.free.len()
     }
 
-    /// Adds a stream with a higher number than any before.
+    /// Adds a stream with a higher number than any before, and these credits.
     #[inline]
-    pub fn insert(&mut self, stream: Stream) -> CallId {
-        debug_assert!(self.order.last().is_none_or(|last| last.stream < stream.id));
-        let id = stream.id;
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = stream;
-                slot
-            }
-            None => {
-                self.slots.push(stream);
-                self.slots.len() as u32 - 1
-            }
-        };
+    pub fn open(
+        &mut self,
+        id: u32,
+        send_credit: u64,
+        receive_credit: u64,
+    ) -> (CallId, &mut Stream) {
+        debug_assert!(self.order.last().is_none_or(|last| last.stream < id));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Stream::default());
+            self.slots.len() as u32 - 1
+        });
         if SWEEP_MIN + 2 * self.len() <= self.order.len() {
             self.sweep();
         }
         let call = CallId { slot, stream: id };
         self.order.push(call);
-        call
+        let stream = &mut self.slots[slot as usize];
+        stream.begin(id, send_credit, receive_credit);
+        (call, stream)
     }
 
     pub fn find(&self, id: u32) -> Option<CallId> {
@@ -221,10 +243,7 @@ mod tests {
     use super::*;
 
     fn opened(streams: &mut Streams, id: u32) -> CallId {
-        streams.insert(Stream {
-            id,
-            ..Stream::default()
-        })
+        streams.open(id, 0, 0).0
     }
 
     #[test]

@@ -50,23 +50,16 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::native::stream::Stream;
     use core::time::Duration;
 
     #[test]
     fn entries_of_calls_that_are_over_do_not_pile_up() {
         let (mut deadlines, mut streams) = (Deadlines::default(), Streams::default());
         let at = Instant::from_nanos(1) + Duration::from_secs(60);
-        let open = streams.insert(Stream {
-            id: 1,
-            ..Stream::default()
-        });
+        let (open, _) = streams.open(1, 0, 0);
         deadlines.push(at, open, &mut streams);
         for id in 2..10_000 {
-            let call = streams.insert(Stream {
-                id,
-                ..Stream::default()
-            });
+            let (call, _) = streams.open(id, 0, 0);
             deadlines.push(at, call, &mut streams);
             streams.remove(call);
             assert!(deadlines.heap.len() <= SWEEP_MIN + 4);

@@ -52,10 +52,9 @@ impl Connection {
             return false;
         }
         self.last_stream = header.stream;
-        let mut stream = self.new_stream(header.stream);
+        let (call, stream) = self.open_stream(header.stream);
         stream.receive_credit -= u64::from(header.length);
         stream.remote_ended = true;
-        let call = self.streams.insert(stream);
         self.events.push_back(Event::Call {
             call,
             method: Method::Known(header.method),

@@ -2,9 +2,9 @@
 
 use crate::ends::{Ends, config, head};
 use bytes::BytesMut;
-use kettle_buf::Encode;
-use kettle_proto::Machine;
+use kettle_buf::{Encode, LINK_BYTES_MIN};
 use kettle_proto::native::{Config, DIRECT_BYTES_MAX};
+use kettle_proto::{Machine, OpenError};
 
 /// As many bytes as `len`, and says so unless it is to `lie`.
 struct Message {
@@ -122,4 +122,54 @@ fn a_message_that_lies_about_its_length_ends_its_call_alone() {
     );
     assert_eq!(events[1..], ["Message 2 \"\" end=false", "Finished 2 OK"]);
     assert!(ends.server_events()[0].starts_with("Reset 1"));
+}
+
+/// A unary call whose message is copied is on the wire what one with a payload is.
+#[test]
+fn a_call_with_a_copied_message_is_the_same() {
+    let mut tagged = head("/a.B/C");
+    tagged.metadata.append("key", "value").unwrap();
+    tagged.timeout = Some(std::time::Duration::from_secs(3));
+    for len in [0, 1, 1000, LINK_BYTES_MIN - 1] {
+        let calls = [true, false].map(|copied| {
+            let mut ends = Ends::ready(Config::default(), Config::default());
+            // The path goes along the first time only.
+            for head in [
+                head("/a.B/C"),
+                tagged.clone(),
+                head("/a.B/D"),
+                head("/a.B/C"),
+            ] {
+                let message = vec![7; len];
+                match copied {
+                    true => ends.client.open_unary(ends.now, &head, &message).unwrap(),
+                    false => {
+                        let message = Some(message.into());
+                        ends.client.open(ends.now, head, message, true).ok()
+                    }
+                }
+                .expect("it opens");
+            }
+            crate::ends::output(&mut ends.client, ends.now)
+        });
+        assert_eq!(calls[0], calls[1], "{len} bytes");
+    }
+}
+
+#[test]
+fn a_call_whose_message_cannot_be_copied_is_not_opened() {
+    let mut ends = Ends::ready(Config::default(), Config::default());
+    let long = vec![7; LINK_BYTES_MIN];
+    let opened = ends.client.open_unary(ends.now, &head("/a.B/C"), &long);
+    assert_eq!((opened, ends.client.open_calls()), (Ok(None), 0));
+    let narrow = config(|limits| limits.connection_credit_bytes = 65_536);
+    let mut ends = Ends::ready(Config::default(), narrow);
+    let short = vec![7; LINK_BYTES_MIN - 1];
+    let fits = 65_536 / short.len();
+    for n in 0..fits + 1 {
+        let opened = ends.client.open_unary(ends.now, &head("/a.B/C"), &short);
+        assert_eq!(opened.unwrap().is_some(), n < fits, "call {n}");
+    }
+    let wrong = ends.client.open_unary(ends.now, &head("nowhere"), b"");
+    assert!(matches!(wrong, Err(OpenError::Path(_))), "{wrong:?}");
 }

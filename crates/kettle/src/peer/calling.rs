@@ -9,7 +9,7 @@ use crate::mailbox::Target;
 use crate::numbered::NumberMap;
 use crate::peer::waiting::Waiting;
 use crate::{Metadata, Status};
-use kettle_buf::Chain;
+use kettle_buf::{Chain, Segment};
 use kettle_proto::{CallId, Event, Head, Instant, Machine, OpenError, ProtocolError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
@@ -67,7 +67,7 @@ impl Calling {
         machine: &mut dyn Machine,
         request: Box<CallRequest>,
     ) {
-        if request.caller.is_abandoned() {
+        if request.repeat().is_none() && request.caller.is_abandoned() {
             return;
         }
         let head = Head {
@@ -75,17 +75,16 @@ impl Calling {
             metadata: request.metadata.clone(),
             timeout: request.deadline.map(|deadline| deadline - turn.now),
         };
-        let message = match &request.content {
-            Content::Message(message) => Some(message.clone().into()),
-            Content::Stream(_) | Content::Ended => None,
+        let opened = match &request.content {
+            Content::Message(message) => open_unary(turn.now, machine, head, message),
+            Content::Stream(_) | Content::Ended => machine.open(turn.now, head, None, false),
         };
-        let end = message.is_some();
-        match machine.open(turn.now, head, message, end) {
+        match opened {
             Ok(call) => self.opened(turn, machine, call, request),
             Err(OpenError::TooManyCalls { .. }) => self.waiting.push(request),
             Err(OpenError::Closed) => self.news.again.push(request),
-            Err(OpenError::Refused(status)) => request.caller.fail(status),
-            Err(error) => request.caller.fail(Status::internal(error.to_string())),
+            Err(OpenError::Refused(status)) => request.fail(status),
+            Err(error) => request.fail(Status::internal(error.to_string())),
         }
     }
 
@@ -181,7 +180,7 @@ impl Calling {
             Event::Headers { call, metadata } => {
                 if let Some(open) = self.get_mut(call) {
                     match &open.request.caller {
-                        Caller::One(_) => open.headers = metadata,
+                        Caller::One(_) | Caller::Again(_) => open.headers = metadata,
                         Caller::Many(feed) => feed.begin(metadata),
                     }
                 }
@@ -192,7 +191,10 @@ impl Calling {
                 status,
                 unprocessed,
             } => {
-                self.finished(call, status, unprocessed);
+                if let Some(mut again) = self.finished(call, status, unprocessed) {
+                    again.renew(turn.now);
+                    self.start(turn, machine, again);
+                }
                 self.start_waiting(turn, machine);
             }
             Event::Room { call } => self.wake(turn, machine, call),
@@ -233,12 +235,14 @@ impl Calling {
         };
         let bytes = message.len() as u64;
         let status = match &open.request.caller {
-            Caller::One(_) if open.message.is_none() => {
+            Caller::One(_) | Caller::Again(_) if open.message.is_none() => {
                 open.message = Some(message);
                 // A second one, which must not be, has to be seen.
                 return machine.consumed(call, bytes);
             }
-            Caller::One(_) => Status::internal("the server sent a second reply to a unary call"),
+            Caller::One(_) | Caller::Again(_) => {
+                Status::internal("the server sent a second reply to a unary call")
+            }
             Caller::Many(feed) => match feed.push(message) {
                 Fed::Waits { first } => {
                     if first {
@@ -257,41 +261,47 @@ impl Calling {
     fn give_up(&mut self, machine: &mut dyn Machine, call: CallId, status: Status) {
         if let Some(open) = self.take(call) {
             machine.reset(call, &status);
-            open.request.caller.fail(status);
+            open.request.fail(status);
             self.freed = true;
         }
     }
 
-    fn finished(&mut self, call: CallId, status: Status, unprocessed: bool) {
-        let Some(mut open) = self.take(call) else {
-            return;
-        };
+    /// A call is over. Gives it back when it is to be made once more.
+    fn finished(
+        &mut self,
+        call: CallId,
+        status: Status,
+        unprocessed: bool,
+    ) -> Option<Box<CallRequest>> {
+        let mut open = self.take(call)?;
         if unprocessed && open.request.tries < TRIES_MAX && open.request.content.is_whole() {
             open.request.tries += 1;
-            return self.news.again.push(open.request);
+            self.news.again.push(open.request);
+            return None;
         }
-        let promise = match open.request.caller {
-            Caller::Many(feed) => return feed.end(status),
-            Caller::One(promise) => promise,
-        };
-        promise.answer(match (status.is_ok(), open.message) {
+        if let Caller::Many(feed) = open.request.caller {
+            feed.end(status);
+            return None;
+        }
+        let outcome = match (status.is_ok(), open.message) {
             (false, _) => Err(status),
             (true, None) => Err(Status::internal(
                 "the server ended a unary call without a reply",
             )),
-            (true, Some(message)) => {
-                let trailers = status.metadata().clone();
-                Ok(Reply {
-                    headers: open.headers,
-                    message,
-                    trailers,
-                })
-            }
-        });
+            (true, Some(message)) => Ok(Reply {
+                headers: open.headers,
+                message,
+                trailers: status.metadata().clone(),
+            }),
+        };
+        open.request.ended(outcome)
     }
 
     /// Makes the calls that waited, as many as there are places for now.
     fn start_waiting(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine) {
+        if self.waiting.is_empty() {
+            return;
+        }
         let mut waiting = std::mem::take(&mut self.waiting);
         while let Some(request) = waiting.pop() {
             self.start(turn, machine, request);
@@ -309,5 +319,18 @@ impl Calling {
 
     fn take(&mut self, call: CallId) -> Option<Open> {
         self.calls.remove(&call.stream)
+    }
+}
+
+/// Opens a call with its only message. It stays with the caller, in case that the call is made again.
+fn open_unary(
+    now: Instant,
+    machine: &mut dyn Machine,
+    head: Head<'_>,
+    message: &Segment,
+) -> Result<CallId, OpenError> {
+    match machine.open_unary(now, &head, message)? {
+        Some(call) => Ok(call),
+        None => machine.open(now, head, Some(message.clone().into()), true),
     }
 }

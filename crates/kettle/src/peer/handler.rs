@@ -35,6 +35,7 @@ enum Work {
 impl Handler {
     /// Makes the answer of a call and polls it. The handler is kept only when it has to wait. A panic
     /// ends the call.
+    #[inline]
     pub(super) fn start(
         turn: &mut Turn<'_>,
         reply: &mut Replying<'_>,
@@ -43,8 +44,7 @@ impl Handler {
         interceptors: &Interceptors<Inbound, Outbound>,
         request: Request<Inbound>,
     ) -> Option<Handler> {
-        let peer = request.remote_addr();
-        let span = tracing::debug_span!("call", method = route.path, ?peer);
+        let span = tracing::debug_span!("call", method = route.path, peer = ?request.remote_addr());
         let Spare {
             alarm,
             answer: spare,
@@ -52,25 +52,26 @@ impl Handler {
         let mut cx = Context::from_waker(alarm.waker(Target::Handler(turn.key, reply.call)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();
-            let mut answer = match spare.take(id) {
-                Some(mut spare) => {
-                    spare.as_mut().begin(request);
-                    spare
-                }
-                None => run(interceptors, route, request),
-            };
+            if let Some(again) = spare.get(id) {
+                return match again.begin(request, &mut cx, reply) {
+                    Poll::Ready(()) => None,
+                    Poll::Pending => spare.take(),
+                };
+            }
+            let mut answer = run(interceptors, route, request);
             match answer.as_mut().poll_answer(&mut cx, reply) {
                 Poll::Ready(()) => {
                     spare.put(id, answer);
                     None
                 }
-                Poll::Pending => Some(Work::Answer(answer)),
+                Poll::Pending => Some(answer),
             }
         }));
         let (work, streams) = match polled {
             Ok(None) => (Work::Stream(reply.take_stream()?), true),
-            Ok(Some(work)) => (work, false),
+            Ok(Some(answer)) => (Work::Answer(answer), false),
             Err(panic) => {
+                drop_safely(turn.spare.answer.take());
                 reply.finish(Err(panicked(&*panic, "handler")));
                 return None;
             }
@@ -137,10 +138,13 @@ impl Work {
 /// What a handler holds may panic when it is dropped: that ends the handler and nothing else.
 impl Drop for Handler {
     fn drop(&mut self) {
-        let work = self.work.take();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(work))) {
-            panicked(&*panic, "handler");
-        }
+        drop_safely(self.work.take());
+    }
+}
+
+fn drop_safely<T>(work: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(work))) {
+        panicked(&*panic, "handler");
     }
 }
 

@@ -116,7 +116,7 @@ impl Serving {
                     deadline,
                 };
                 match message {
-                    Some(message) => self.start(turn, machine, call, head, message),
+                    Some(message) => self.start_at_once(turn, machine, call, head, message),
                     None => self.begin(turn, machine, call, head),
                 }
             }
@@ -260,8 +260,21 @@ impl Serving {
         }
     }
 
-    /// Makes the handler and polls it at once. Most are done then, and are never put away.
+    /// As [`Serving::start_at_once`], for a call that came in several events.
     fn start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        machine: &mut dyn Machine,
+        call: CallId,
+        head: Head,
+        message: Chain,
+    ) {
+        self.start_at_once(turn, machine, call, head, message);
+    }
+
+    /// Makes the handler and polls it at once. Most are done then, and are never put away.
+    #[inline(always)]
+    fn start_at_once(
         &mut self,
         turn: &mut Turn<'_>,
         machine: &mut dyn Machine,
@@ -305,7 +318,7 @@ impl Serving {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(
         &mut self,
         turn: &mut Turn<'_>,

@@ -1,8 +1,9 @@
 //! The answer that the last call of a loop left behind, for the next call of its method.
 
-use crate::answer::BoxAnswer;
+use crate::answer::{Answer, BoxAnswer};
 use crate::router::RouteId;
 use std::fmt;
+use std::pin::Pin;
 
 /// At most one answer.
 #[derive(Default)]
@@ -12,9 +13,17 @@ pub(super) struct SpareAnswer {
 
 impl SpareAnswer {
     /// The answer of this method, when it is the one that is kept.
-    pub(super) fn take(&mut self, route: RouteId) -> Option<BoxAnswer> {
-        let (_, answer) = self.kept.take_if(|(kept, _)| *kept == route)?;
-        Some(answer)
+    #[inline]
+    pub(super) fn get(&mut self, route: RouteId) -> Option<Pin<&mut dyn Answer>> {
+        match &mut self.kept {
+            Some((kept, answer)) if *kept == route => Some(answer.as_mut()),
+            _ => None,
+        }
+    }
+
+    /// Takes the answer that is kept: it still runs, or nobody knows what became of it.
+    pub(super) fn take(&mut self) -> Option<BoxAnswer> {
+        self.kept.take().map(|(_, answer)| answer)
     }
 
     /// Keeps an answer whose reply was given, if it can be used again. Drops the one that was kept.

@@ -38,7 +38,7 @@ impl Waiting {
             self.queue.retain(|request| !request.caller.is_abandoned());
         }
         if WAITING_MAX <= self.queue.len() {
-            return refuse(*request);
+            return refuse(request);
         }
         self.deadline = self.deadline.into_iter().chain(request.deadline).min();
         self.queue.push_back(request);
@@ -57,7 +57,7 @@ impl Waiting {
         self.deadline = self.deadline.into_iter().chain(other.deadline).min();
         self.added += other.added;
         while WAITING_MAX < self.queue.len() {
-            self.queue.pop_back().into_iter().for_each(|r| refuse(*r));
+            self.queue.pop_back().into_iter().for_each(refuse);
         }
     }
 
@@ -110,7 +110,7 @@ impl Waiting {
     fn end(&mut self, ends: impl Fn(&CallRequest) -> bool, status: impl Fn() -> Status) {
         for request in std::mem::take(&mut self.queue) {
             if ends(&request) {
-                request.caller.fail(status());
+                request.fail(status());
             } else if !request.caller.is_abandoned() {
                 self.queue.push_back(request);
             }
@@ -118,10 +118,10 @@ impl Waiting {
     }
 }
 
-fn refuse(request: CallRequest) {
+fn refuse(request: Box<CallRequest>) {
     let text = format!("{WAITING_MAX} calls wait for this connection already");
     let status = Status::resource_exhausted(text);
-    request.caller.fail(status);
+    request.fail(status);
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Reactor {
             return;
         };
         if !request.wait_for_ready && !link.is_hopeful() {
-            return request.caller.fail(link.unavailable(self.now));
+            return request.fail(link.unavailable(self.now));
         }
         link.waiting.push(request);
         self.schedule_link(id);

@@ -7,5 +7,6 @@ mod harness;
 mod pool;
 mod raw;
 mod recovery;
+mod repeat;
 mod servers;
 mod streams;
