@@ -12,6 +12,7 @@ use crate::schema::Kind;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use kettle::Model;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -172,8 +173,8 @@ pub struct CallArgs {
 /// is this round trip. client-stream and server-stream go one way, as fast as the other side takes them,
 /// and have no latencies.
 ///
-/// When the server runs on this machine, on a loopback address, and /proc lets us see it, its CPU time is
-/// told too, per call or message; and so is how busy the load generator was: near a full core it is what
+/// When the server runs on this machine, on a loopback address, and /proc lets us see it, its CPU time per
+/// call or message and its memory per connection are told too; and so is how busy the load generator was: near a full core it is what
 /// limits the rate, not the server.
 ///
 /// All connections live on one thread. Connections that are not served within --connect-timeout are
@@ -193,6 +194,7 @@ Examples:
   kettle bench kettle://127.0.0.1:50051 --rate 20000 --connections 8 --json
   kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576
   kettle bench kettle://127.0.0.1:50051 --method bidi --in-flight 64
+  kettle bench kettle://127.0.0.1:50051 -c 100 --idle 18000 --local-address 127.0.0.2,127.0.0.3
   kettle bench kettle://127.0.0.1:50051 --method server-stream --payload 65536 --streams 4")]
 pub struct BenchArgs {
     /// The server, as kettle://HOST:PORT.
@@ -201,6 +203,14 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = count(1, CONNECTIONS_MAX))]
     pub connections: usize,
+    /// Further connections that make no calls.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = count(0, CONNECTIONS_MAX))]
+    pub idle: usize,
+    /// Addresses of this machine that connections come from in turns, separated by commas: each has ports
+    /// for some thousands [default: the kernel chooses].
+    #[arg(long, value_name = "IP,…", value_delimiter = ',')]
+    pub local_address: Vec<IpAddr>,
     /// What is called: calls of Unary, or streams.
     #[arg(long, value_enum, value_name = "KIND", default_value_t = Kind::Unary)]
     pub method: Kind,
@@ -243,6 +253,11 @@ pub struct BenchArgs {
 }
 
 impl BenchArgs {
+    /// All connections.
+    pub fn total(&self) -> usize {
+        self.connections + self.idle
+    }
+
     /// What an argument has to say that belongs to another method.
     pub fn misplaced(&self) -> Option<String> {
         let (unary, bidi) = (self.method == Kind::Unary, self.method == Kind::Bidi);

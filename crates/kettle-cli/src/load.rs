@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use kettle::{Channel, LocalLoop, Model};
 use open::Schedule;
 use record::Recorder;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,8 @@ pub trait Observer {
 pub struct Generator {
     local: LocalLoop,
     interrupt: Interrupt,
+    /// Where connections come from, in turns; empty: the kernel chooses.
+    local_addresses: Vec<IpAddr>,
 }
 
 impl Generator {
@@ -86,7 +89,16 @@ impl Generator {
         Ok(Self {
             local: LocalLoop::new(model)?,
             interrupt,
+            local_addresses: Vec::new(),
         })
+    }
+
+    /// The same with connections that come from these addresses in turns; empty: the kernel chooses.
+    pub fn with_local_addresses(self, local_addresses: Vec<IpAddr>) -> Self {
+        Self {
+            local_addresses,
+            ..self
+        }
     }
 
     /// Makes calls on the connections for the time of the window.

@@ -127,6 +127,11 @@ pub fn counted(count: usize, thing: &str) -> String {
     format!("{} {thing}{s}", grouped(count as u64))
 }
 
+/// Memory: `12.5 KiB`.
+pub fn kib(bytes: f64) -> String {
+    format!("{} KiB", number(bytes / 1024.0))
+}
+
 /// A latency, with its unit: `950 ns`, `52.1 µs`, `1.20 ms`, `3.00 s`.
 pub fn latency(micros: f64) -> String {
     match micros {

@@ -3,7 +3,7 @@
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Connections that the kernel holds ready for accept(2); the kernel cuts it to
@@ -33,12 +33,18 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// A TCP socket for [`crate::Op::Connect`] to `address`, close-on-exec, not connected yet.
+/// A TCP socket for [`crate::Op::Connect`] to `address`, close-on-exec, not connected yet. It will
+/// connect from `local`, when that is given, and from a port that the kernel chooses.
 ///
 /// # Errors
-/// When the kernel refuses, for example at the limit of descriptors.
-pub fn stream(address: &SocketAddr) -> io::Result<OwnedFd> {
-    Ok(tcp(address)?.into())
+/// When the kernel refuses, for example at the limit of descriptors, or because `local` is not an address
+/// of this machine or of another family.
+pub fn stream(address: &SocketAddr, local: Option<IpAddr>) -> io::Result<OwnedFd> {
+    let socket = tcp(address)?;
+    if let Some(local) = local {
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
+    Ok(socket.into())
 }
 
 /// Whether small segments are sent at once (TCP_NODELAY) instead of waiting for an acknowledgement.

@@ -4,6 +4,7 @@ use crate::backoff::Backoff;
 use crate::endpoint::Endpoint;
 use crate::{Code, Status};
 use kettle_proto::limits::Limits;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What a channel asks of its connections.
@@ -18,6 +19,8 @@ pub(crate) struct LinkConfig {
     pub(crate) backoff: Backoff,
     pub(crate) limits: Limits,
     pub(crate) nodelay: bool,
+    /// Where its connections come from; the kernel chooses when it is `None`.
+    pub(crate) local_address: Option<IpAddr>,
 }
 
 /// Why there is no connection.

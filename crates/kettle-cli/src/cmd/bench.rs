@@ -11,7 +11,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::load::{Call, Generator, Observer, Pace, Record, Streams, Window};
 use crate::log;
 use crate::proc_listener;
-use crate::proc_sample::ProcSample;
+use crate::proc_sample::{ProcSample, anonymous_bytes};
 use crate::progress::{Progress, millis};
 use crate::schema::Kind;
 use kettle::{Endpoint, Model};
@@ -32,7 +32,7 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     }
     log::init(0)?;
     descriptors::raise_limit();
-    descriptors::need(args.connections)?;
+    descriptors::need(args.total())?;
     let call = Call::echo(args.method, args.payload, args.want);
     if !call.fits() {
         return Err(Failure::Text(
@@ -40,9 +40,14 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         ));
     }
     let interrupt = Interrupt::install()?;
-    let mut generator = Generator::new(model(args), interrupt.clone())?;
-    let connected = generator.connect(&args.url, args.connections, args.connect_timeout)?;
-    if interrupt.is_set() && connected.channels.len() < args.connections {
+    let server = local_server(&args.url);
+    let before = server.and_then(anonymous_bytes);
+    let mut generator = Generator::new(model(args), interrupt.clone())?
+        .with_local_addresses(args.local_address.clone());
+    let mut connect = |count| generator.connect(&args.url, count, args.connect_timeout);
+    let (mut connected, idle) = (connect(args.connections)?, connect(args.idle)?);
+    let served = connected.channels.len() + idle.channels.len();
+    if interrupt.is_set() && served < args.total() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     if connected.channels.is_empty() {
@@ -52,21 +57,21 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             "none of {count} connections was served: {why}"
         )));
     }
+    connected.unserved.add_all(idle.unserved);
+    let after = server.and_then(anonymous_bytes);
     let window = Window {
         warmup: args.warmup,
         duration: args.duration,
     };
-    let mut watch = Watch::new(window, local_server(&args.url));
+    let mut watch = Watch::new(window, server);
     let channels = &connected.channels;
     let record = generator.run(channels, call.clone(), pace(args), window, &mut watch)?;
     watch.progress.done();
-    let report = Report::new(
-        args,
-        &connected,
-        &record,
-        call.message_bytes(),
-        watch.costs(),
-    );
+    let costs = Costs {
+        bytes_per_connection: growth(before, after, served),
+        ..watch.costs()
+    };
+    let report = Report::new(args, &connected, &record, call.message_bytes(), costs);
     match args.json {
         true => {
             serde_json::to_writer(&mut *out, &report)?;
@@ -118,6 +123,11 @@ fn local_server(url: &str) -> Option<u32> {
         .flatten()
 }
 
+/// What a process has grown by, for each connection.
+fn growth(before: Option<u64>, after: Option<u64>, connections: usize) -> Option<f64> {
+    Some((after? as f64 - before? as f64) / connections as f64)
+}
+
 /// Shows the progress, and takes a sample where the measurement begins and where it ends.
 struct Watch {
     progress: Progress,
@@ -166,6 +176,7 @@ impl Watch {
             elapsed: end.at - begin.at,
             server: cost(&begin.server, &end.server),
             generator: cost(&begin.generator, &end.generator),
+            bytes_per_connection: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::subject::Subject;
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
-use crate::table::{Table, counted, grouped, latency, number};
+use crate::table::{Table, counted, grouped, kib, latency, number};
 use std::io::{self, Write};
 
 /// Prints what will be measured, and how long that takes.
@@ -139,10 +139,6 @@ fn figures(cell: &Cell) -> Vec<String> {
         show(cell.median(|round| round.switches_per_call), number),
         show(cell.median(|round| round.memory_bytes_per_connection), kib),
     ]
-}
-
-fn kib(bytes: f64) -> String {
-    format!("{} KiB", number(bytes / 1024.0))
 }
 
 fn write_failures(cell: &Cell, out: &mut dyn Write) -> io::Result<()> {

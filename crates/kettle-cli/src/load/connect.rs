@@ -61,8 +61,12 @@ impl Generator {
         connected: &mut Connected,
     ) -> Result<(), Failure> {
         let ends = Arc::new(Mutex::new(Vec::with_capacity(wave)));
-        for _ in 0..wave {
-            let builder = Channel::builder(url).connect_timeout(timeout);
+        for number in 0..wave {
+            let mut builder = Channel::builder(url).connect_timeout(timeout);
+            if !self.local_addresses.is_empty() {
+                let turn = number % self.local_addresses.len();
+                builder = builder.local_address(self.local_addresses[turn]);
+            }
             let ends = Arc::clone(&ends);
             self.local.spawn(async move {
                 let end = builder.connect().await;
@@ -93,6 +97,14 @@ impl Unserved {
         self.timed_out += usize::from(error.is_timeout());
         self.refused += usize::from(error.is_refused());
         self.first.get_or_insert_with(|| with_causes(error));
+    }
+
+    /// Those of other connections, too.
+    pub fn add_all(&mut self, others: Self) {
+        self.count += others.count;
+        self.timed_out += others.timed_out;
+        self.refused += others.refused;
+        self.first = self.first.take().or(others.first);
     }
 
     fn add_silent(&mut self, silent: usize) {

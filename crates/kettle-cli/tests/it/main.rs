@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod call;
 mod completions;
+mod connections;
 mod lab;
 mod models;
 mod process;

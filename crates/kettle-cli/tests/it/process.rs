@@ -65,16 +65,21 @@ fn end(output: Output) -> Run {
     }
 }
 
+/// Looks again and again until there is something, for 20 s.
+pub fn until<T>(look: impl FnMut() -> Option<T>) -> T {
+    until_within(Duration::from_secs(20), look)
+}
+
 /// Looks again and again until there is something, for a bounded time.
-pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until_within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(20) {
+    while begun.elapsed() < time {
         if let Some(found) = look() {
             return found;
         }
         std::thread::yield_now();
     }
-    panic!("it did not happen within 20 s");
+    panic!("it did not happen within {time:?}");
 }
 
 /// What a command did.
@@ -171,10 +176,22 @@ impl Running {
     /// The most memory that it had so far, in bytes.
     ///
     /// # Source
-    /// proc_pid_status(5), VmHWM.
+    /// proc_pid_status(5).
     pub fn memory_peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// Its heap and stacks, in bytes, as far as they were touched.
+    ///
+    /// # Source
+    /// proc_pid_status(5).
+    pub fn memory(&self) -> u64 {
+        self.status("RssAnon:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let line = status.lines().find(|line| line.starts_with(name));
         let kib = line.unwrap().split_whitespace().nth(1).unwrap();
         kib.parse::<u64>().unwrap() * 1024
     }

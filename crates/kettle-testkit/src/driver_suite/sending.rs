@@ -175,7 +175,7 @@ pub fn connect_succeeds_and_is_refused(subject: &Subject) {
     let mut rig = Rig::new(subject);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (socket, token) = rig.attach(socket::stream(&address).unwrap(), Role::Stream);
+    let (socket, token) = rig.attach(socket::stream(&address, None).unwrap(), Role::Stream);
     rig.submit(Op::Connect { socket, address });
     let done = rig.until_last(token, OpKind::Connect);
     assert!(
@@ -189,7 +189,7 @@ pub fn connect_succeeds_and_is_refused(subject: &Subject) {
     rig.detach(socket);
 
     drop(listener);
-    let (socket, token) = rig.attach(socket::stream(&address).unwrap(), Role::Stream);
+    let (socket, token) = rig.attach(socket::stream(&address, None).unwrap(), Role::Stream);
     rig.submit(Op::Connect { socket, address });
     let done = rig.until_last(token, OpKind::Connect);
     match &done.last().unwrap().outcome {

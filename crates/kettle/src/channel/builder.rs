@@ -14,6 +14,7 @@ use crate::reactor::{self, Reactor};
 use crate::{Error, Model, blocking};
 use kettle_proto::limits::Limits;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub struct ChannelBuilder {
     timeout: Option<Duration>,
     wait_for_ready: bool,
     nodelay: bool,
+    local_address: Option<IpAddr>,
     limits: Limits,
     interceptors: Vec<Arc<dyn Interceptor<Outbound, Inbound>>>,
 }
@@ -55,6 +57,7 @@ impl ChannelBuilder {
             timeout: None,
             wait_for_ready: false,
             nodelay: true,
+            local_address: None,
             limits,
             interceptors: Vec::new(),
         }
@@ -138,6 +141,14 @@ impl ChannelBuilder {
     #[must_use]
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.nodelay = nodelay;
+        self
+    }
+
+    /// The address of this machine that connections come from. Default: the kernel chooses. An address
+    /// that this machine does not have fails connecting.
+    #[must_use]
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.local_address = Some(address);
         self
     }
 
@@ -228,6 +239,7 @@ impl ChannelBuilder {
             backoff: self.backoff,
             limits: self.limits,
             nodelay: self.nodelay,
+            local_address: self.local_address,
         };
         let shared = Shared {
             mailbox: mailbox()?,

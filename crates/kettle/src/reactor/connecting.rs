@@ -23,6 +23,7 @@ pub(super) struct Connecting {
     pub(super) until: Instant,
     timeout: Duration,
     nodelay: bool,
+    local_address: Option<IpAddr>,
     /// Addresses that were not tried yet.
     addresses: VecDeque<SocketAddr>,
     socket: Option<SocketId>,
@@ -40,6 +41,7 @@ impl Reactor {
             until,
             timeout: config.connect_timeout,
             nodelay: config.nodelay,
+            local_address: config.local_address,
             addresses: VecDeque::new(),
             socket: None,
             error: None,
@@ -132,7 +134,7 @@ impl Reactor {
         };
         let key = connecting.key;
         while let Some(address) = connecting.addresses.pop_front() {
-            let attached = socket::stream(&address).and_then(|stream| {
+            let attached = socket::stream(&address, connecting.local_address).and_then(|stream| {
                 socket::set_nodelay(&stream, connecting.nodelay)?;
                 self.driver.attach(stream, Role::Stream, token(key))
             });

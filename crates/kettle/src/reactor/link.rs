@@ -233,6 +233,7 @@ mod tests {
 
     fn link(connections: usize) -> Link {
         Link::new(Arc::new(LinkConfig {
+            local_address: None,
             id: 0,
             endpoint: "kettle://localhost:1".parse().unwrap(),
             connections,

@@ -366,3 +366,22 @@ fn an_idle_connection_is_closed_in_order() {
     assert!(block_on(client.run(task(Behaviour::Echo))).is_ok());
     assert_eq!(host.server.stats().connections_accepted, 2);
 }
+
+#[test]
+fn a_channel_comes_from_its_address() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("kettle://{}", listener.local_addr().unwrap());
+    let from = |ip: &str| Channel::builder(&url).local_address(ip.parse().unwrap());
+    let accepted = thread::spawn(move || listener.accept().unwrap().1);
+    // Nobody greets: the connection is closed at once.
+    block_on(from("127.0.0.9").connect()).unwrap_err();
+    assert_eq!(accepted.join().unwrap().ip().to_string(), "127.0.0.9");
+    // An address that is kept for documentation, and one of another family.
+    for (ip, reason) in [("192.0.2.1", "os error 99"), ("::1", "os error")] {
+        let error = block_on(from(ip).connect()).unwrap_err();
+        assert!(
+            error.is_connect() && error.to_string().contains(reason),
+            "{error}"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use crate::args::BenchArgs;
 use crate::latency::Percentiles;
 use crate::load::{Connected, Record};
 use crate::schema::Kind;
-use crate::table::{counted, grouped, latency, number};
+use crate::table::{counted, grouped, kib, latency, number};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub struct Costs {
     pub server: Option<Duration>,
     /// The load generator's.
     pub generator: Option<Duration>,
+    /// What the server's memory has grown by for each connection, in bytes.
+    pub bytes_per_connection: Option<f64>,
 }
 
 /// What a bench found out, as `--json` prints it.
@@ -47,6 +49,8 @@ pub struct Report<'a> {
     #[serde(flatten)]
     latency: Option<Percentiles>,
     connections: usize,
+    /// Connections that made no calls.
+    idle: usize,
     /// Streams on each connection; null with unary.
     streams: Option<usize>,
     /// Calls in flight on each connection, or messages on each stream; null in an open loop and for
@@ -66,6 +70,8 @@ pub struct Report<'a> {
     /// How many cores the server used, and the load generator, which has one.
     server_cores: Option<f64>,
     generator_cores: Option<f64>,
+    /// What the server's heap and stacks have grown by for each connection; null when it is not known.
+    server_bytes_per_connection: Option<f64>,
     /// Whether the load generator was the limit.
     generator_limit: bool,
     interrupted: bool,
@@ -100,6 +106,7 @@ impl<'a> Report<'a> {
             unserved: connected.unserved.count,
             latency: (unary || bidi).then(|| record.latencies.percentiles()),
             connections: args.connections,
+            idle: args.idle,
             streams: (!unary).then(|| args.streams.unwrap_or(1)),
             in_flight: ((unary || bidi) && args.rate.is_none())
                 .then(|| args.in_flight.unwrap_or(1)),
@@ -115,6 +122,7 @@ impl<'a> Report<'a> {
                 .filter(|cost| cost.is_finite()),
             server_cores: costs.server.map(cores),
             generator_cores,
+            server_bytes_per_connection: costs.bytes_per_connection,
             generator_limit: generator_cores.is_some_and(|cores| LIMIT_CORES <= cores),
             interrupted: record.interrupted,
         }
@@ -151,7 +159,8 @@ impl<'a> Report<'a> {
             writeln!(
                 out,
                 "  unserved   {} of {} connections ({first})",
-                self.unserved, args.connections
+                self.unserved,
+                args.total()
             )?;
         }
         if 0 < self.skipped {
@@ -170,7 +179,11 @@ impl<'a> Report<'a> {
     }
 
     fn write_load(&self, served: usize, out: &mut dyn Write) -> io::Result<()> {
-        let over = counted(served, "connection");
+        let busy = counted(served, "connection");
+        let over = match self.idle {
+            0 => busy,
+            idle => format!("{busy} (and {} idle)", grouped(idle as u64)),
+        };
         let each = if served == 1 { "" } else { " each" };
         let load = match (self.rate, self.streams, self.in_flight) {
             (Some(rate), ..) => format!("{} calls/s asked for, over {over}", number(rate)),
@@ -226,6 +239,9 @@ impl<'a> Report<'a> {
                 out,
                 "  server     {cpu:.3} µs of CPU per {one}, {cores} % of a core"
             )?;
+        }
+        if let Some(grown) = self.server_bytes_per_connection {
+            writeln!(out, "  memory     {} for each connection", kib(grown))?;
         }
         if let Some(cores) = self.generator_cores {
             let limit = match self.generator_limit {
