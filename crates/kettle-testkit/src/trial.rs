@@ -4,7 +4,7 @@ use kettle::{Channel, Code, Request, Response, Status, Streaming};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ struct Counters {
 struct Gate {
     is_open: Mutex<bool>,
     opened: Condvar,
+    /// Of [`Behaviour::Gate`].
+    waiting: Mutex<Vec<Waker>>,
 }
 
 /// A task of this behaviour, with nothing else set.
@@ -62,11 +64,13 @@ impl TrialService {
         self.counters.taken.load(Ordering::SeqCst)
     }
 
-    /// Lets the handlers go on that block their threads, now and later.
+    /// Lets the handlers go on that wait for the gate, now and later.
     pub fn open_gate(&self) {
         let gate = &self.counters.gate;
-        *gate.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&gate.is_open) = true;
         gate.opened.notify_all();
+        let waiting = std::mem::take(&mut *lock(&gate.waiting));
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Handlers that were started.
@@ -188,6 +192,10 @@ async fn behave(
             counters.gate.pass();
             reply(request.into_inner().payload)
         }
+        Behaviour::Gate => {
+            poll_fn(|cx| counters.gate.poll(cx)).await;
+            reply(request.into_inner().payload)
+        }
         Behaviour::ThreadNames => {
             let before = thread_name();
             Later::after(Duration::ZERO).await;
@@ -208,10 +216,24 @@ async fn behave(
 impl Gate {
     /// Blocks until the gate is open.
     fn pass(&self) {
-        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = self.opened.wait_while(is_open, |is_open| !*is_open);
+        let passed = self
+            .opened
+            .wait_while(lock(&self.is_open), |is_open| !*is_open);
         drop(passed.unwrap_or_else(PoisonError::into_inner));
     }
+
+    /// Waits until the gate is open.
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        lock(&self.waiting).push(cx.waker().clone());
+        if *lock(&self.is_open) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn thread_name() -> String {

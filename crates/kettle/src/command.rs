@@ -1,9 +1,11 @@
 //! What a loop can be told to do.
 
+use crate::BoxFuture;
 use crate::call::{CallRequest, Place};
 use crate::key::PeerKey;
 use crate::link::LinkConfig;
 use crate::pending::Promise;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -39,6 +41,17 @@ pub(crate) enum Command {
         key: PeerKey,
         addresses: io::Result<Vec<SocketAddr>>,
     },
+    /// Run what is left of a handler whose call is over.
+    Finish(Unfinished),
     /// Nobody uses this client's connection any more.
     Forget { link: u64 },
+}
+
+/// What is left of a handler.
+pub(crate) struct Unfinished(pub(crate) BoxFuture<'static, ()>);
+
+impl fmt::Debug for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unfinished")
+    }
 }

@@ -1,6 +1,6 @@
 //! A service with how its methods run.
 
-use crate::Service;
+use crate::{Disconnect, Service};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub struct Hosting {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MethodOptions {
     pub(crate) on_pool: bool,
+    pub(crate) disconnect: Disconnect,
 }
 
 impl Hosting {
@@ -33,6 +34,20 @@ impl Hosting {
     #[must_use]
     pub fn method_on_pool(mut self, method: &str) -> Self {
         self.one(method, |options| options.on_pool = true);
+        self
+    }
+
+    /// What becomes of the handlers of all methods when their clients go away: see [`Disconnect`].
+    #[must_use]
+    pub fn on_disconnect(mut self, disconnect: Disconnect) -> Self {
+        self.all(|options| options.disconnect = disconnect);
+        self
+    }
+
+    /// The same for one method.
+    #[must_use]
+    pub fn method_on_disconnect(mut self, method: &str, disconnect: Disconnect) -> Self {
+        self.one(method, |options| options.disconnect = disconnect);
         self
     }
 

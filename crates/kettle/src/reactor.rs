@@ -15,7 +15,8 @@ mod tasks;
 pub(crate) use acceptor::{OwnThread, Placement, Seat};
 
 use crate::clock::Clock;
-use crate::command::Command;
+use crate::command::{Command, Unfinished};
+use crate::finish;
 use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
 use crate::peer::{Hosted, Spare};
@@ -158,6 +159,7 @@ impl Reactor {
 
     /// Runs until a [`Command::Stop`] was carried out.
     pub(crate) fn run(&mut self) -> io::Result<()> {
+        finish::set_home(&self.mailbox);
         while self.stop == Stop::Running || self.is_busy() {
             self.turn(None)?;
         }
@@ -166,14 +168,20 @@ impl Reactor {
 
     /// Runs while there are connections; for a thread that serves one.
     fn run_while_connected(&mut self) -> io::Result<()> {
+        finish::set_home(&self.mailbox);
         while self.is_busy() {
             self.turn(None)?;
         }
         Ok(())
     }
 
-    fn is_busy(&self) -> bool {
-        !self.slots.is_empty() || self.acceptor.is_some()
+    /// Whether there is a socket, or a handler that runs on without one.
+    fn is_busy(&mut self) -> bool {
+        if self.slots.is_empty() && self.acceptor.is_none() {
+            // The last connection may have left some behind.
+            self.read_notes();
+        }
+        !self.slots.is_empty() || self.acceptor.is_some() || 0 < self.tasks.len()
     }
 
     /// One turn of a loop on the caller's thread, whose channels live on it meanwhile.
@@ -388,7 +396,16 @@ impl Reactor {
                 self.lookups -= 1;
                 self.resolved(key, addresses);
             }
+            Command::Finish(unfinished) => self.finish(unfinished),
             Command::Forget { link } => self.client_forget(link),
+        }
+    }
+
+    /// Runs a handler on whose call is over. Not when the time for that is over too.
+    fn finish(&mut self, Unfinished(handler): Unfinished) {
+        match self.stop {
+            Stop::Running | Stop::Draining(_) => self.spawn(handler),
+            Stop::Leaving(_) => drop(handler),
         }
     }
 
@@ -415,6 +432,7 @@ impl Reactor {
         match self.stop {
             Stop::Draining(until) if until <= self.now => {
                 self.stop = Stop::Leaving(self.now + GOODBYE);
+                self.drop_tasks();
                 let status = Status::unavailable("the server has stopped");
                 for slot in self.connections() {
                     if let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) {

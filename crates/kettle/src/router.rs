@@ -1,7 +1,8 @@
 //! From a method's path to the service that has it.
 
+use crate::finish::Finishing;
 use crate::pool::{OnPool, Pool};
-use crate::{Hosting, Service};
+use crate::{Disconnect, Hosting, Service};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,8 @@ pub(crate) struct Route {
     pub(crate) method: usize,
     /// Whether the method takes a stream of messages.
     pub(crate) client_streaming: bool,
+    /// Its handlers run on when their clients go away.
+    pub(crate) finishing: Option<Arc<Finishing>>,
     /// The path; see [`intern`].
     pub(crate) path: &'static str,
 }
@@ -29,9 +32,14 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// Adds a service, some of whose methods may run on this pool. False when one of that name is there
-    /// already.
-    pub(crate) fn add(&mut self, hosting: &Hosting, pool: &Arc<Pool>) -> bool {
+    /// Adds a service, some of whose methods may run on this pool, or run on. False when one of that name is
+    /// there already.
+    pub(crate) fn add(
+        &mut self,
+        hosting: &Hosting,
+        pool: &Arc<Pool>,
+        finishing: &Arc<Finishing>,
+    ) -> bool {
         let service = &hosting.service;
         if self.services.contains(&service.name()) {
             return false;
@@ -47,10 +55,12 @@ impl Router {
             let id = RouteId(self.routes.len() as u32);
             self.by_path.insert(path, id);
             let service = Arc::clone(if options.on_pool { &on_pool } else { service });
+            let lasts = options.disconnect == Disconnect::Finish;
             self.routes.push(Route {
                 service,
                 method,
                 client_streaming: info.client_streaming,
+                finishing: lasts.then(|| Arc::clone(finishing)),
                 path,
             });
         }

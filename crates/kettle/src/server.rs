@@ -9,6 +9,7 @@ pub use handle::ServerHandle;
 pub(crate) use threads::Threads;
 
 use crate::error::Kind;
+use crate::finish::Finishing;
 use crate::interceptor::Interceptor;
 use crate::keepalive;
 use crate::peer::Hosted;
@@ -52,6 +53,7 @@ pub struct ServerBuilder {
     connections_max: u64,
     threads_max: usize,
     pool: PoolConfig,
+    finishing_max: usize,
     stop_grace: Duration,
     nodelay: bool,
     reuse_port: bool,
@@ -71,6 +73,7 @@ impl Default for ServerBuilder {
             connections_max: 100_000,
             threads_max: 4096,
             pool: PoolConfig::default(),
+            finishing_max: 1024,
             stop_grace: Duration::from_secs(30),
             nodelay: true,
             reuse_port: false,
@@ -159,6 +162,13 @@ impl ServerBuilder {
         self
     }
 
+    /// How many handlers may run on after their clients have gone, where the service wants that
+    /// ([`crate::Disconnect::Finish`]). Default 1,024. More are dropped, and the log says so (level WARN).
+    pub fn finishing_max(mut self, handlers: usize) -> Self {
+        self.finishing_max = handlers;
+        self
+    }
+
     /// How long a new connection may take to say which protocol it speaks and to greet. Default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handshake_timeout = timeout;
@@ -184,7 +194,7 @@ impl ServerBuilder {
         self
     }
 
-    /// How long calls may go on after a stop began. Default 30 s.
+    /// How long calls may go on after a stop began, and handlers that run on without a client. Default 30 s.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = grace;
         self
@@ -291,8 +301,9 @@ impl ServerBuilder {
     /// What all loops share.
     fn serves(&self) -> Result<Arc<Serves>, Error> {
         let (mut router, pool) = (Router::default(), Arc::new(Pool::new(self.pool)));
+        let finishing = Arc::new(Finishing::new(self.finishing_max));
         for hosting in &self.services {
-            if !router.add(hosting, &pool) {
+            if !router.add(hosting, &pool, &finishing) {
                 let text = format!("service {} was added twice", hosting.service.name());
                 return Err(Error::new(Kind::Config, text));
             }

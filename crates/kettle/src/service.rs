@@ -1,6 +1,6 @@
 //! What a server hosts.
 
-use crate::{BoxAnswer, Hosting, Inbound, Request};
+use crate::{BoxAnswer, Disconnect, Hosting, Inbound, Request};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -17,7 +17,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Starts a call. The answer is polled at once on the loop that parsed the request, and must not
     /// block: one that has to wait returns pending and wakes its waker. It is dropped when the client
-    /// cancels, goes away, or the deadline passes. [`crate::answer`] makes one of a future.
+    /// cancels, goes away, or the deadline passes, unless [`Service::on_disconnect`] says otherwise. [`crate::answer`] makes one of a future.
     fn call(&self, method: usize, request: Request<Inbound>) -> BoxAnswer;
 
     /// Runs the handlers of all methods on the server's pool of threads, where they may block. Default:
@@ -46,6 +46,24 @@ pub trait Service: Send + Sync + 'static {
         Self: Sized,
     {
         Hosting::from(self).method_on_pool(method)
+    }
+
+    /// What becomes of the handlers of all methods when their clients go away. Default:
+    /// [`Disconnect::Cancel`].
+    fn on_disconnect(self, disconnect: Disconnect) -> Hosting
+    where
+        Self: Sized,
+    {
+        Hosting::from(self).on_disconnect(disconnect)
+    }
+
+    /// What becomes of the handlers of one method, such as `SayHello`, when their clients go away. A name
+    /// that the service does not have is an error when the server starts.
+    fn method_on_disconnect(self, method: &str, disconnect: Disconnect) -> Hosting
+    where
+        Self: Sized,
+    {
+        Hosting::from(self).method_on_disconnect(method, disconnect)
     }
 }
 

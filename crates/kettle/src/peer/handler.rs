@@ -154,12 +154,17 @@ fn run(
     route: &Route,
     request: Request<Inbound>,
 ) -> BoxAnswer {
-    if interceptors.is_empty() {
-        return route.service.call(route.method, request);
+    let answer = if interceptors.is_empty() {
+        route.service.call(route.method, request)
+    } else {
+        let (service, method) = (Arc::clone(&route.service), route.method);
+        let last = Box::new(move |request| collect(service.call(method, request)));
+        answer(Next::new(Arc::clone(interceptors), last).run(request))
+    };
+    match &route.finishing {
+        Some(finishing) => finishing.last(route.path, answer),
+        None => answer,
     }
-    let (service, method) = (Arc::clone(&route.service), route.method);
-    let last = Box::new(move |request| collect(service.call(method, request)));
-    answer(Next::new(Arc::clone(interceptors), last).run(request))
 }
 
 /// The status of a call in which something panicked. The panic's text goes to the log, not to the peer.

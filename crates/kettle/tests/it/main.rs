@@ -3,6 +3,7 @@
 mod blocking;
 mod calls;
 mod connections;
+mod finish;
 mod harness;
 mod pool;
 mod raw;
