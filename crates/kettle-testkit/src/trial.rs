@@ -188,6 +188,7 @@ async fn behave(
             };
             client.run(echo).await
         }
+        Behaviour::Forward => forward(&request).await,
         Behaviour::Block => {
             counters.gate.pass();
             reply(request.into_inner().payload)
@@ -211,6 +212,27 @@ async fn behave(
             client.run(echo)
         }
     }
+}
+
+/// What [`Behaviour::Forward`] does.
+async fn forward(request: &Request<Task>) -> Result<Response<Outcome>, Status> {
+    let url = String::from_utf8_lossy(&request.get_ref().payload).into_owned();
+    let metadata = request.metadata();
+    if metadata.get("later").is_some() {
+        Later::after(Duration::ZERO).await;
+    }
+    let inner = Task {
+        behaviour: request.get_ref().number as i32,
+        ..Task::default()
+    };
+    let mut inner = Request::new(inner);
+    let timeout = metadata.get("timeout").and_then(|text| text.parse().ok());
+    if let Some(millis) = timeout {
+        inner.set_timeout(Duration::from_millis(millis));
+    }
+    inner.set_inherits_deadline(metadata.get("detached").is_none());
+    let channel = Channel::builder(url).connect_lazy()?;
+    trial_client::TrialClient::new(channel).run(inner).await
 }
 
 impl Gate {

@@ -17,7 +17,7 @@ use crate::peer::Sending;
 use crate::pending::Promise;
 use crate::repeat::Repeat;
 use crate::{BoxFuture, Error, Metadata, Request, Response, Status, Streaming};
-use crate::{inbox, pending, source};
+use crate::{ambient, inbox, pending, source};
 use futures_core::Stream;
 use prost::Message;
 use std::fmt;
@@ -37,6 +37,9 @@ use std::time::Duration;
 ///
 /// Dropping a call's future cancels the call: the server is told, its handler is dropped. Dropping
 /// the last clone closes the connection when its calls are over.
+///
+/// A call that a handler makes ends with the handler's deadline at the latest, and with the handler when that
+/// is dropped: see [`Request::set_inherits_deadline`].
 ///
 /// The connection lives on a loop thread that the whole process shares, started at first use; inside
 /// a handler and inside a [`crate::LocalLoop`] it lives on that loop.
@@ -300,10 +303,10 @@ impl Shared {
     /// Sends a call to the loop.
     fn make(&self, path: Arc<str>, request: Request<Outbound>, caller: Caller) {
         let (message, metadata, options) = request.into_parts();
-        let deadline = options
-            .timeout
-            .or(self.timeout)
-            .map(|timeout| Clock::new().now() + timeout);
+        let timeout = options.timeout.or(self.timeout);
+        let own = timeout.map(|timeout| Clock::new().now() + timeout);
+        let inherited = ambient::deadline().filter(|_| options.inherits_deadline);
+        let deadline = own.into_iter().chain(inherited).min();
         let content = match message.into_segment() {
             Ok(message) => Content::Message(message),
             Err(source) => Content::Stream(Sending::new(source)),

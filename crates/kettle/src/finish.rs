@@ -4,6 +4,7 @@
 //! too early, that answer is dropped like any other; it posts what is left of the handler to its loop, which
 //! runs it as a task. Messages that it still makes are thrown away.
 
+use crate::ambient;
 use crate::answer::collect;
 use crate::command::{Command, Unfinished};
 use crate::mailbox::Mailbox;
@@ -127,6 +128,7 @@ impl Answer for Lasting {
             return Poll::Ready(());
         };
         let finish = &self.finish;
+        ambient::clear();
         let polled = answer
             .as_mut()
             .poll_answer(cx, &mut Passing { reply, finish });
@@ -192,6 +194,7 @@ impl Source for LastingSource {
         let Some(mut source) = self.source.take() else {
             return Poll::Ready(None);
         };
+        ambient::clear();
         let polled = source.as_mut().poll_next(cx, sink);
         if matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(())))) {
             self.source = Some(source);

@@ -11,6 +11,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
+mod ambient;
 mod answer;
 mod backoff;
 pub mod blocking;

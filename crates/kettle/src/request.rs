@@ -27,6 +27,8 @@ pub(crate) struct Origin {
     nanos: u64,
     /// Client: what [`Request::set_wait_for_ready`] set.
     wait_for_ready: Option<bool>,
+    /// Client: the deadline of the handler that makes the call does not count.
+    detached: bool,
     method: MethodPath,
 }
 
@@ -57,6 +59,7 @@ enum MethodPath {
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: Option<bool>,
+    pub(crate) inherits_deadline: bool,
 }
 
 impl Origin {
@@ -76,6 +79,7 @@ impl Origin {
             time,
             nanos,
             wait_for_ready: None,
+            detached: false,
             method: MethodPath::Hosted(path),
         }
     }
@@ -145,11 +149,15 @@ impl<T> Request<T> {
 
     /// Server: when the call will be ended with DEADLINE_EXCEEDED. `None`: never.
     pub fn deadline(&self) -> Option<Instant> {
+        let deadline = self.deadline_here()?;
+        Some(Clock::new().to_std(deadline))
+    }
+
+    /// The same on the clock of the loops.
+    #[inline]
+    pub(crate) fn deadline_here(&self) -> Option<kettle_proto::Instant> {
         match self.origin.time {
-            Time::Deadline => {
-                let deadline = kettle_proto::Instant::from_nanos(self.origin.nanos);
-                Some(Clock::new().to_std(deadline))
-            }
+            Time::Deadline => Some(kettle_proto::Instant::from_nanos(self.origin.nanos)),
             _ => None,
         }
     }
@@ -165,7 +173,8 @@ impl<T> Request<T> {
     }
 
     /// Client: how long the call may take, from the moment it is made, at most 584 years. Default: the
-    /// channel's setting.
+    /// channel's setting. Inside a handler the call ends with the handler's own deadline at the latest,
+    /// unless [`Request::set_inherits_deadline`] says otherwise.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.origin.nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         self.origin.time = Time::Timeout;
@@ -194,6 +203,22 @@ impl<T> Request<T> {
         self.origin.wait_for_ready
     }
 
+    /// Client: whether a call that a handler makes has the handler's deadline, when its own is later or it
+    /// has none. Default true. The handler is whoever is polled on this thread when the call's future is
+    /// polled first: a call in a task that the handler has spawned elsewhere inherits nothing, nor does
+    /// one of a handler that runs on without its client ([`crate::Disconnect::Finish`]).
+    ///
+    /// Cancellation is inherited by itself: when the handler's call is cancelled, the handler is dropped,
+    /// and with it the futures of the calls that it waits for, which cancels them.
+    pub fn set_inherits_deadline(&mut self, inherits: bool) {
+        self.origin.detached = !inherits;
+    }
+
+    /// Client: what [`Request::set_inherits_deadline`] set.
+    pub fn inherits_deadline(&self) -> bool {
+        !self.origin.detached
+    }
+
     pub(crate) fn set_method(&mut self, path: Arc<str>) {
         self.origin.method = MethodPath::Called(path);
     }
@@ -213,6 +238,7 @@ impl<T> Request<T> {
         let options = CallOptions {
             timeout: self.timeout(),
             wait_for_ready: self.wait_for_ready(),
+            inherits_deadline: self.inherits_deadline(),
         };
         (self.message, self.metadata, options)
     }

@@ -3,11 +3,13 @@
 use super::arriving::Arriving;
 use super::replying::{ReplyStream, Replying};
 use super::{Spare, Turn};
+use crate::ambient;
 use crate::answer::{BoxAnswer, Reply, answer, collect};
 use crate::interceptor::{Interceptors, Next};
 use crate::mailbox::Target;
 use crate::router::{Route, RouteId};
 use crate::{Inbound, Outbound, Request, Status};
+use kettle_proto::Instant;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use tracing::Span;
 pub(super) struct Handler {
     route: RouteId,
     span: Span,
+    /// What the calls that it makes inherit.
+    deadline: Option<Instant>,
     /// Taken out only by the drop.
     work: Option<Work>,
     /// One waker for all polls but the first.
@@ -50,6 +54,7 @@ impl Handler {
             answer: spare,
         } = &mut *turn.spare;
         let mut cx = Context::from_waker(alarm.waker(Target::Handler(turn.key, reply.call)));
+        ambient::set(request.deadline_here());
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();
             if let Some(again) = spare.get(id) {
@@ -67,6 +72,8 @@ impl Handler {
                 Poll::Pending => Some(answer),
             }
         }));
+        let deadline = ambient::deadline();
+        ambient::clear();
         let (work, streams) = match polled {
             Ok(None) => (Work::Stream(reply.take_stream()?), true),
             Ok(Some(answer)) => (Work::Answer(answer), false),
@@ -79,6 +86,7 @@ impl Handler {
         let mut handler = Handler {
             route: id,
             span,
+            deadline,
             work: Some(work),
             waker: None,
             arriving: None,
@@ -97,10 +105,12 @@ impl Handler {
             .waker
             .get_or_insert_with(|| turn.spare.alarm.waker(target).clone());
         let mut cx = Context::from_waker(waker);
+        ambient::set(self.deadline);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = self.span.enter();
             work.poll(&mut cx, reply)
         }));
+        ambient::clear();
         polled.unwrap_or_else(|panic| {
             reply.finish(Err(panicked(&*panic, "handler")));
             Poll::Ready(())
@@ -154,6 +164,10 @@ fn run(
     route: &Route,
     request: Request<Inbound>,
 ) -> BoxAnswer {
+    if route.finishing.is_some() {
+        // What it does is not to stop half-way.
+        ambient::clear();
+    }
     let answer = if interceptors.is_empty() {
         route.service.call(route.method, request)
     } else {

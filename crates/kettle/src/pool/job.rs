@@ -13,11 +13,13 @@
 use super::Pool;
 use super::ahead::{self, Ahead};
 use super::elsewhere::Replies;
+use crate::ambient;
 use crate::answer::collect;
 use crate::peer::panicked;
 use crate::pending::Promise;
 use crate::source::BoxSource;
 use crate::{BoxFuture, Inbound, Outbound, Request, Response, Service, Status};
+use kettle_proto::Instant;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +35,8 @@ pub(super) struct Job {
     /// Its place in the queue until it begins.
     ticket: u64,
     span: Span,
+    /// What the calls that it makes inherit.
+    deadline: Option<Instant>,
     state: Mutex<State>,
 }
 
@@ -88,6 +92,7 @@ impl Job {
             pool: Arc::clone(pool),
             ticket: pool.ticket(),
             span: Span::current(),
+            deadline: ambient::deadline(),
             state: Mutex::new(State {
                 phase: Phase::Queued,
                 work: Some(work),
@@ -104,10 +109,12 @@ impl Job {
             return;
         };
         let waker = Waker::from(Arc::clone(&self));
+        ambient::set(self.deadline);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = self.span.enter();
             work.poll(&self, &mut Context::from_waker(&waker))
         }));
+        ambient::clear();
         let over = match polled {
             Ok(polled) => polled.is_ready(),
             Err(panic) => {

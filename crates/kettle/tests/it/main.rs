@@ -5,6 +5,7 @@ mod calls;
 mod connections;
 mod finish;
 mod harness;
+mod nested;
 mod pool;
 mod raw;
 mod recovery;
