@@ -21,6 +21,7 @@ mod clock;
 mod codec;
 pub mod codegen;
 mod command;
+mod context;
 mod endpoint;
 mod error;
 mod extensions;

@@ -10,6 +10,7 @@ mod job;
 pub(crate) use elsewhere::OnPool;
 
 use crate::Status;
+use crate::context::Context;
 use job::Job;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +36,7 @@ pub(crate) const THREADS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Pool {
     config: PoolConfig,
+    context: Context,
     state: Mutex<State>,
     work: Condvar,
     ended: Condvar,
@@ -70,9 +72,11 @@ impl Default for PoolConfig {
 }
 
 impl Pool {
-    pub(crate) fn new(config: PoolConfig) -> Self {
+    /// Its threads run inside of this context.
+    pub(crate) fn new(config: PoolConfig, context: Context) -> Self {
         Self {
             config,
+            context,
             state: Mutex::default(),
             work: Condvar::new(),
             ended: Condvar::new(),
@@ -161,7 +165,7 @@ impl Pool {
         let pool = Arc::clone(self);
         let spawned = std::thread::Builder::new()
             .name("kettle-pool".into())
-            .spawn(move || pool.work());
+            .spawn(move || pool.context.run(|| pool.work()));
         let Err(error) = spawned else { return Ok(()) };
         tracing::warn!(%error, "cannot start a pool thread");
         let mut state = self.lock();
@@ -253,7 +257,10 @@ mod tests {
                 threads_max,
                 queue_max,
             };
-            let (pool, gate) = (Arc::new(Pool::new(config)), Arc::default());
+            let (pool, gate) = (
+                Arc::new(Pool::new(config, crate::context::Context::default())),
+                Arc::default(),
+            );
             let service = OnPool {
                 service: Arc::new(Gated(Arc::clone(&gate))),
                 pool: Arc::clone(&pool),

@@ -16,6 +16,7 @@ pub(crate) use acceptor::{OwnThread, Placement, Seat};
 
 use crate::clock::Clock;
 use crate::command::{Command, Unfinished};
+use crate::context::Context;
 use crate::finish;
 use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
@@ -48,6 +49,8 @@ pub(crate) struct Serves {
     pub(crate) nodelay: bool,
     /// For the handlers that run elsewhere.
     pub(crate) pool: Arc<Pool>,
+    /// For all threads.
+    pub(crate) context: Context,
 }
 
 /// One event loop.

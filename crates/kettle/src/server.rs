@@ -8,6 +8,7 @@ mod threads;
 pub use handle::ServerHandle;
 pub(crate) use threads::Threads;
 
+use crate::context::Context;
 use crate::error::Kind;
 use crate::finish::Finishing;
 use crate::interceptor::Interceptor;
@@ -54,6 +55,7 @@ pub struct ServerBuilder {
     threads_max: usize,
     pool: PoolConfig,
     finishing_max: usize,
+    context: Context,
     stop_grace: Duration,
     nodelay: bool,
     reuse_port: bool,
@@ -74,6 +76,7 @@ impl Default for ServerBuilder {
             threads_max: 4096,
             pool: PoolConfig::default(),
             finishing_max: 1024,
+            context: Context::default(),
             stop_grace: Duration::from_secs(30),
             nodelay: true,
             reuse_port: false,
@@ -166,6 +169,18 @@ impl ServerBuilder {
     /// ([`crate::Disconnect::Finish`]). Default 1,024. More are dropped, and the log says so (level WARN).
     pub fn finishing_max(mut self, handlers: usize) -> Self {
         self.finishing_max = handlers;
+        self
+    }
+
+    /// The tokio runtime whose context handlers run in, on loops and on the pool, so that they may use its
+    /// timers and sockets, and spawn tasks. Default: that of the thread that starts the server, if there is
+    /// one.
+    ///
+    /// A handler is polled by kettle all the same; what it waits for is driven by the runtime, which must go
+    /// on running: one of the flavour `current_thread` does so during its `block_on` only.
+    #[cfg(feature = "tokio")]
+    pub fn tokio_runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.context.runtime = Some(runtime);
         self
     }
 
@@ -300,7 +315,8 @@ impl ServerBuilder {
 
     /// What all loops share.
     fn serves(&self) -> Result<Arc<Serves>, Error> {
-        let (mut router, pool) = (Router::default(), Arc::new(Pool::new(self.pool)));
+        let (mut router, context) = (Router::default(), self.context.or_current());
+        let pool = Arc::new(Pool::new(self.pool, context.clone()));
         let finishing = Arc::new(Finishing::new(self.finishing_max));
         for hosting in &self.services {
             if !router.add(hosting, &pool, &finishing) {
@@ -318,6 +334,7 @@ impl ServerBuilder {
             limits,
             nodelay,
             pool,
+            context,
         }))
     }
 

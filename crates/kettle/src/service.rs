@@ -22,7 +22,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Runs the handlers of all methods on the server's pool of threads, where they may block. Default:
     /// on the loops. For handlers that block, or compute for longer than about 100 µs: the way to another
-    /// thread and back costs 10 to 90 µs.
+    /// thread and back costs tens of microseconds.
     ///
     /// The request is decoded there, the handler is polled there, also when it was woken, and its streams
     /// are read and made there; interceptors stay on the loop. A call that finds the pool full ends with

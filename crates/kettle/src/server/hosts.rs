@@ -62,7 +62,7 @@ fn start_loops(
                 Ok(driver) => Reactor::new(driver),
                 Err(error) => return drop(seat_out.send(Err(error))),
             };
-            reactor.serve(serves);
+            reactor.serve(Arc::clone(&serves));
             if hosts_clients {
                 reactor.host_clients();
             }
@@ -73,7 +73,8 @@ fn start_loops(
             drop(seat_out.send(Ok(seat)));
             // A start that never comes means that another loop could not be opened.
             if let Ok(start) = start_in.recv() {
-                start.run(reactor, builder.connections_max);
+                let max = builder.connections_max;
+                serves.context.run(|| start.run(reactor, max));
             }
         };
         threads.push(spawn(format!("kettle-loop-{index}"), run)?);

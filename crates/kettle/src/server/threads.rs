@@ -134,7 +134,8 @@ impl OwnThread for Threads {
         let spare = stream.try_clone();
         let threads = Arc::clone(&self);
         let run = move || {
-            threads.run(reactor, stream, address);
+            let context = &threads.serves.context;
+            context.run(|| threads.run(reactor, stream, address));
             threads.unregister(id);
         };
         let spawned = std::thread::Builder::new()

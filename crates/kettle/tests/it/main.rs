@@ -12,3 +12,4 @@ mod recovery;
 mod repeat;
 mod servers;
 mod streams;
+mod tokio_context;
