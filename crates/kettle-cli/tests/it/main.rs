@@ -9,3 +9,4 @@ mod lab;
 mod models;
 mod process;
 mod serve;
+mod soak;
