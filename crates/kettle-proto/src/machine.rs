@@ -26,7 +26,8 @@ use kettle_buf::{Encode, Payload, Segment};
 /// The machine does not bound what waits for [`Machine::poll_transmit`] as answers to the peer's
 /// own frames (pongs, resets): who drives it stops feeding bytes while that much waits to be sent.
 pub trait Machine: Send + fmt::Debug {
-    /// Takes bytes that came from the peer, in order. Bytes after the end are ignored.
+    /// Takes bytes that came from the peer, in order. Bytes after the end are ignored. They may be looked
+    /// at as late as in [`Machine::poll_event`], with which this is followed until it gives nothing.
     fn handle_bytes(&mut self, now: Instant, bytes: Segment);
 
     /// The peer closed its side: nothing more will come. Server: calls that came whole are still answered.
@@ -48,7 +49,8 @@ pub trait Machine: Send + fmt::Debug {
     /// When [`Machine::handle_timeout`] wants to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// How many bytes of one large frame are known to come next, 0 when that is not known. The next
+    /// How many bytes of one large frame are known to come next, when all events were polled; 0 when
+    /// that is not known. The next
     /// receives may then go into one buffer of this size.
     fn expect(&self) -> usize;
 

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Phase};
 use super::frame;
+use super::receive::Read;
 use super::stream::Stream;
 use crate::{
     CallId, Closing, Event, Head, Instant, Machine, Metadata, Method, OpenError, ProtocolError,
@@ -16,6 +17,7 @@ impl Machine for Connection {
     }
 
     fn handle_end(&mut self, _now: Instant) {
+        self.digest();
         if self.phase == Phase::Closed || self.peer_ended {
             return;
         }
@@ -40,6 +42,7 @@ impl Machine for Connection {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.digest();
         while let Some(call) = self.deadlines.pop(now) {
             self.expire(call);
         }
@@ -66,15 +69,24 @@ impl Machine for Connection {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        if self.events.is_empty() {
-            self.forget_burst();
-            return None;
+        loop {
+            if !self.events.is_empty() {
+                self.polled += 1;
+                return self.events.pop_front(); // moved once, to the caller: it is large
+            }
+            match self.read() {
+                Read::Event(event) => return Some(event),
+                Read::Part => {}
+                Read::Nothing => {
+                    self.forget_burst();
+                    return None;
+                }
+            }
         }
-        self.polled += 1;
-        self.events.pop_front() // moved once, to the caller: it is large
     }
 
     fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
+        self.digest();
         self.fill(max);
         if self.out.is_empty() {
             return None;
@@ -99,6 +111,8 @@ impl Machine for Connection {
             self.ping_at(),
             self.idle_at(),
             self.keepalive_at(),
+            // What is in them may have a time of its own.
+            (!self.unread.is_empty()).then_some(self.heard_at),
         ];
         timers.into_iter().flatten().min()
     }
@@ -114,6 +128,7 @@ impl Machine for Connection {
         message: Option<Payload>,
         end: bool,
     ) -> Result<CallId, OpenError> {
+        self.learn();
         self.open_call(now, &head, message, end)
     }
 
@@ -123,6 +138,7 @@ impl Machine for Connection {
         head: &Head<'_>,
         message: &[u8],
     ) -> Result<Option<CallId>, OpenError> {
+        self.learn();
         self.open_copied(now, head, message)
     }
 
@@ -164,6 +180,7 @@ impl Machine for Connection {
     }
 
     fn ping(&mut self, now: Instant) {
+        self.learn();
         if !self.hello_sent || self.phase == Phase::Closed || self.ping_sent_at.is_some() {
             return;
         }
@@ -183,6 +200,7 @@ impl Machine for Connection {
     }
 
     fn drain(&mut self, _now: Instant) {
+        self.digest();
         if self.phase == Phase::Closed {
             return;
         }
@@ -195,6 +213,7 @@ impl Machine for Connection {
     }
 
     fn close(&mut self, status: &Status) {
+        self.digest();
         if self.phase == Phase::Closed {
             return;
         }

@@ -11,6 +11,14 @@ use alloc::sync::Arc;
 use kettle_buf::{LINK_BYTES_MIN, Payload};
 
 impl Connection {
+    /// Reads the peer's hello if it is there: it says what may be sent.
+    #[inline]
+    pub(super) fn learn(&mut self) {
+        if self.phase != Phase::Open {
+            self.digest();
+        }
+    }
+
     /// Client: opens a call. Its OPEN goes into the output at once, because streams are opened in
     /// order; a message that is long or has no credit follows in DATA frames.
     pub(super) fn open_call(

@@ -24,6 +24,16 @@ pub(super) struct Body {
     end: bool,
 }
 
+/// What came of looking at received bytes.
+pub(super) enum Read {
+    /// A frame that was one event.
+    Event(Event),
+    /// A part; its events, if it had any, are in the queue.
+    Part,
+    /// There is nothing to look at.
+    Nothing,
+}
+
 impl Body {
     fn skip(left: u32, credit: bool) -> Self {
         Self {
@@ -37,24 +47,59 @@ impl Body {
 }
 
 impl Connection {
-    /// Takes received bytes apart. Bytes behind the end of the connection are ignored.
-    pub(super) fn receive(&mut self, now: Instant, mut bytes: Segment) {
+    /// Takes received bytes. They are taken apart as their events are polled, frame by frame: so a call
+    /// can be answered while its frame is at hand, and the next call has its slot. Whatever does not
+    /// make do with what was known before comes behind [`Connection::digest`].
+    pub(super) fn receive(&mut self, now: Instant, bytes: Segment) {
+        self.digest();
         if !bytes.is_empty() {
             self.heard_at = now;
+            self.unread = bytes;
         }
-        while !bytes.is_empty() && self.phase != Phase::Closed && !self.peer_ended {
-            if self.take_whole(&mut bytes) {
-                continue;
-            }
-            let step = match self.body {
-                Some(_) => Ok(()),
-                None => self.take_head(now, &mut bytes),
-            };
-            match step {
-                Ok(()) => self.take_body(&mut bytes),
-                Err(error) => self.fail(error),
+    }
+
+    /// Takes all received bytes apart.
+    pub(super) fn digest(&mut self) {
+        loop {
+            match self.read() {
+                Read::Event(event) => self.events.push_back(event),
+                Read::Part => {}
+                Read::Nothing => return,
             }
         }
+    }
+
+    /// Takes the next frame apart, or what has come of it. Bytes behind the end of the connection are
+    /// ignored.
+    #[inline]
+    pub(super) fn read(&mut self) -> Read {
+        if self.unread.is_empty() {
+            return Read::Nothing;
+        }
+        match self.take_whole() {
+            Some(read) => read,
+            None => self.read_part(),
+        }
+    }
+
+    /// As [`Connection::read`], for all frames. Events go into the queue.
+    fn read_part(&mut self) -> Read {
+        let mut bytes = core::mem::take(&mut self.unread);
+        if self.phase == Phase::Closed || self.peer_ended {
+            return Read::Nothing;
+        }
+        let step = match self.body {
+            Some(_) => Ok(()),
+            None => self.take_head(self.heard_at, &mut bytes),
+        };
+        match step {
+            Ok(()) => self.take_body(&mut bytes),
+            Err(error) => self.fail(error),
+        }
+        if !bytes.is_empty() {
+            self.unread = bytes;
+        }
+        Read::Part
     }
 
     /// How many bytes of one large frame are known to come.

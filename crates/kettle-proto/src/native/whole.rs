@@ -7,6 +7,7 @@
 
 use super::connection::{Connection, Phase};
 use super::frame::{self, HEADER_BYTES, Header, flag};
+use super::receive::Read;
 use crate::{Event, Metadata, Method};
 use kettle_buf::Segment;
 
@@ -14,92 +15,87 @@ use kettle_buf::Segment;
 const WHOLE: u8 = flag::MESSAGE | flag::END;
 
 impl Connection {
-    /// Takes the frame at the start of `bytes`, head and message. False: nothing was done.
+    /// Takes the next frame, head and message. `None`: nothing was done.
     #[inline]
-    pub(super) fn take_whole(&mut self, bytes: &mut Segment) -> bool {
-        let Some(header) = bytes.first_chunk::<HEADER_BYTES>().map(Header::decode) else {
-            return false;
-        };
+    pub(super) fn take_whole(&mut self) -> Option<Read> {
+        let header = Header::decode(self.unread.first_chunk::<HEADER_BYTES>()?);
         let longest = self.ours.frame_bytes_max.min(self.ours.message_bytes_max);
         let between = self.body.is_some() || !self.rest.is_empty();
         if header.flags != WHOLE
-            || bytes.len() - HEADER_BYTES < header.length as usize
+            || self.unread.len() - HEADER_BYTES < header.length as usize
             || longest < header.length
             || self.receive_credit < header.length.into()
             || self.phase != Phase::Open
+            || self.peer_ended
             || between
         {
-            return false;
+            return None;
         }
         match header.kind {
-            frame::OPEN if !self.client => self.take_request(header, bytes),
-            frame::DATA if self.client => self.take_reply(header, bytes),
-            _ => false,
+            frame::OPEN if !self.client => self.take_request(header),
+            frame::DATA if self.client => self.take_reply(header),
+            _ => None,
         }
     }
 
     /// Server: OPEN of a known method.
-    fn take_request(&mut self, header: Header, bytes: &mut Segment) -> bool {
+    #[inline]
+    fn take_request(&mut self, header: Header) -> Option<Read> {
         // A client's DRAIN is answered with ours, so that the first of these stands for both.
         let takes_calls = !self.drain_sent && self.streams.len() < self.ours.calls_max as usize;
         if header.stream <= self.last_stream
             || self.ours.call_credit_bytes < header.length
             || !takes_calls
         {
-            return false;
+            return None;
         }
         if self.paths.len() <= usize::from(header.method).wrapping_sub(1) {
-            return false;
+            return None;
         }
         self.last_stream = header.stream;
         let (call, stream) = self.open_stream(header.stream);
         stream.receive_credit -= u64::from(header.length);
         stream.remote_ended = true;
-        self.events.push_back(Event::Call {
+        let message = self.take_message(header);
+        Some(Read::Event(Event::Call {
             call,
             method: Method::Known(header.method),
             metadata: Metadata::new(),
             deadline: None,
-            message: Some(take_message(header, bytes).into()),
-        });
-        self.spend_and_owe(header.length);
-        true
+            message: Some(message.into()),
+        }))
     }
 
     /// Client: DATA that is all there is to a reply, or the last of it.
-    fn take_reply(&mut self, header: Header, bytes: &mut Segment) -> bool {
-        let Some(call) = self.streams.find(header.stream) else {
-            return false;
-        };
-        let stream = self.streams.get(call);
-        let takes_message = stream.is_some_and(|stream| {
-            stream.assembly.is_none() && u64::from(header.length) <= stream.receive_credit
-        });
+    #[inline]
+    fn take_reply(&mut self, header: Header) -> Option<Read> {
+        let call = self.streams.find(header.stream)?;
+        let stream = self.streams.get(call)?;
+        let takes_message =
+            stream.assembly.is_none() && u64::from(header.length) <= stream.receive_credit;
         if header.method != 0 || !takes_message {
-            return false;
+            return None;
         }
-        let message = take_message(header, bytes).into();
+        let message = self.take_message(header).into();
         self.events.push_back(Event::Message {
             call,
             message,
             end: false,
         });
         self.ended(call, None);
-        self.spend_and_owe(header.length);
-        true
+        Some(Read::Part)
     }
 
-    /// Connection credit of a message that came whole: it is spent and to be returned at once.
-    fn spend_and_owe(&mut self, bytes: u32) {
-        self.receive_credit -= u64::from(bytes);
-        self.owed += i64::from(bytes);
-        if bytes != 0 {
+    /// The message of a frame that came whole. Its credit is spent, and to be returned at once.
+    #[inline]
+    fn take_message(&mut self, header: Header) -> Segment {
+        self.unread.advance(HEADER_BYTES);
+        let message = self.unread.split_to(header.length as usize);
+        self.receive_credit -= u64::from(header.length);
+        self.owed += i64::from(header.length);
+        if header.length != 0 {
             self.return_connection_credit();
         }
+        message
     }
-}
-
-fn take_message(header: Header, bytes: &mut Segment) -> Segment {
-    bytes.advance(HEADER_BYTES);
-    bytes.split_to(header.length as usize)
 }
