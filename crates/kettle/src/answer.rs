@@ -25,15 +25,15 @@ pub trait Answer: Send {
         false
     }
 
-    /// Begins anew with the request of the next call of the same method, and goes on as
-    /// [`Answer::poll_answer`]. Comes only after a reply, and when [`Answer::is_reusable`].
+    /// Begins anew with the request of the next call of the same method, which it takes out, and goes on
+    /// as [`Answer::poll_answer`]. Comes only after a reply, and when [`Answer::is_reusable`].
     fn begin(
         self: Pin<&mut Self>,
-        request: Request<Inbound>,
+        request: &mut Option<Request<Inbound>>,
         cx: &mut Context<'_>,
         reply: &mut dyn Reply,
     ) -> Poll<()> {
-        drop(request);
+        drop(request.take());
         self.poll_answer(cx, reply)
     }
 }
@@ -154,10 +154,13 @@ where
 
     fn begin(
         mut self: Pin<&mut Self>,
-        request: Request<Inbound>,
+        request: &mut Option<Request<Inbound>>,
         cx: &mut Context<'_>,
         reply: &mut dyn Reply,
     ) -> Poll<()> {
+        let Some(request) = request.take() else {
+            return Poll::Ready(());
+        };
         match self.as_mut().run(request) {
             Ok(()) => self.poll_running(cx, reply),
             Err(status) => {
@@ -176,14 +179,14 @@ where
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)>,
 {
     /// Gives the request to the handler. An error: it cannot be decoded.
-    #[inline]
+    #[inline(always)]
     fn run(self: Pin<&mut Self>, request: Request<Inbound>) -> Result<(), Status> {
         let mut this = self.project();
-        let request = request.decode()?;
-        if let Some(service) = this.service.take() {
-            this.running.set(Some((this.handler)(service, request)));
-        }
-        Ok(())
+        request.decode_for(|request| {
+            if let Some(service) = this.service.take() {
+                this.running.set(Some((this.handler)(service, request)));
+            }
+        })
     }
 
     #[inline]

@@ -70,12 +70,18 @@ impl Inbound {
     /// INTERNAL with the place of the error when the bytes are not such a message, and for a stream.
     #[inline]
     pub fn decode<M: Message + Default>(self) -> Result<M, Status> {
-        let message = self.into_message()?;
-        let decoded = match message.segment_count() {
-            0 | 1 => M::decode(message.into_segment().into_bytes()),
-            _ => M::decode(message),
+        let Body::Message(message) = self.body else {
+            return Err(not_one());
         };
-        decoded.map_err(|error| Status::internal(format!("cannot decode the message: {error}")))
+        let mut decoded = M::default();
+        let merged = match message.segment_count() {
+            0 | 1 => decoded.merge(message.into_segment().into_bytes()),
+            _ => decoded.merge(message),
+        };
+        match merged {
+            Ok(()) => Ok(decoded),
+            Err(error) => Err(undecodable(&error)),
+        }
     }
 
     /// The messages, decoded as they are taken. One message is a stream of one.
@@ -92,9 +98,19 @@ impl Inbound {
     fn into_message(self) -> Result<Chain, Status> {
         match self.body {
             Body::Message(message) => Ok(message),
-            Body::Stream(_) => Err(Status::internal("a stream where one message is expected")),
+            Body::Stream(_) => Err(not_one()),
         }
     }
+}
+
+#[cold]
+fn not_one() -> Status {
+    Status::internal("a stream where one message is expected")
+}
+
+#[cold]
+fn undecodable(error: &prost::DecodeError) -> Status {
+    Status::internal(format!("cannot decode the message: {error}"))
 }
 
 impl Outbound {

@@ -246,14 +246,25 @@ impl<T> Request<T> {
 
 impl Request<Inbound> {
     /// The same request with its message decoded.
-    #[inline]
     pub(crate) fn decode<M: Message + Default>(self) -> Result<Request<M>, Status> {
-        Ok(Request {
-            message: self.message.decode()?,
-            metadata: self.metadata,
-            extensions: self.extensions,
-            origin: self.origin,
-        })
+        self.decode_for(|request| request)
+    }
+
+    /// Gives the same request with its message decoded to `then`: so that it is moved once.
+    #[inline(always)]
+    pub(crate) fn decode_for<M: Message + Default, R>(
+        self,
+        then: impl FnOnce(Request<M>) -> R,
+    ) -> Result<R, Status> {
+        match self.message.decode() {
+            Ok(message) => Ok(then(Request {
+                metadata: self.metadata,
+                message,
+                extensions: self.extensions,
+                origin: self.origin,
+            })),
+            Err(status) => Err(status),
+        }
     }
 }
 
