@@ -7,6 +7,10 @@ use prost_build::{Method, Service};
 /// Where the messages are, seen from this module.
 const PACKAGE: &str = "super::super";
 
+/// The client's channel, its own or borrowed.
+const CHANNEL: &str =
+    "::core::borrow::Borrow::<::kettle::blocking::Channel>::borrow(&self.channel)";
+
 /// Writes `pub mod blocking`.
 pub(crate) fn write(service: &Service) -> String {
     let name = full_name(service);
@@ -15,7 +19,7 @@ pub(crate) fn write(service: &Service) -> String {
         &service.comments,
         &format!("Calls the service `{name}` on the caller's own thread."),
     );
-    let methods = service.methods.iter().map(|method| call(&name, method));
+    let methods = service.methods.iter().map(|method| call(service, method));
     let methods: String = methods.collect();
     format!(
         r#"
@@ -55,33 +59,86 @@ pub(crate) fn write(service: &Service) -> String {
     )
 }
 
-fn call(service: &str, method: &Method) -> String {
-    let path = format!("/{service}/{}", method.proto_name);
+fn call(service: &Service, method: &Method) -> String {
+    let path = format!("/{}/{}", full_name(service), method.proto_name);
     let docs = docs(&method.comments, &format!("Calls `{path}`."));
     let deprecation = deprecation(method);
+    let types = [
+        type_path(&method.input_type, &method.input_proto_type, PACKAGE),
+        type_path(&method.output_type, &method.output_proto_type, PACKAGE),
+    ];
     let name = method_name(method);
-    let input = type_path(&method.input_type, &method.input_proto_type, PACKAGE);
-    let output = type_path(&method.output_type, &method.output_proto_type, PACKAGE);
-    let kind = kind(method);
-    if method.client_streaming {
-        return String::new();
-    }
-    let reply = match method.server_streaming {
-        false => output,
-        true => format!("::kettle::blocking::Streaming<'_, {output}>"),
+    let methods = match (method.client_streaming, method.server_streaming) {
+        (false, _) => vec![with_one_message(&name, &path, kind(method), &types)],
+        (true, false) => vec![
+            with_iterator(&name, &path, &types),
+            one_by_one(&sender_name(service, &name), &path, "Sender", &types),
+        ],
+        (true, true) => vec![one_by_one(&name, &path, "Bidi", &types)],
+    };
+    let documented = |method| format!("{docs}{deprecation}{method}");
+    methods.into_iter().map(documented).collect()
+}
+
+fn with_one_message(name: &str, path: &str, kind: &str, [input, output]: &[String; 2]) -> String {
+    let reply = match kind {
+        "unary" => output.clone(),
+        _ => format!("::kettle::blocking::Streaming<'_, {output}>"),
     };
     format!(
         r#"
-            {docs}
-            {deprecation}
             pub fn {name}(
                 &self,
                 request: impl ::kettle::IntoRequest<{input}>,
             ) -> ::core::result::Result<::kettle::Response<{reply}>, ::kettle::Status> {{
                 let request: ::kettle::Request<{input}> = request.into_request();
-                let channel = ::core::borrow::Borrow::<::kettle::blocking::Channel>::borrow(&self.channel);
-                channel.{kind}("{path}", request)
+                {CHANNEL}.{kind}("{path}", request)
             }}
 "#
     )
+}
+
+fn with_iterator(name: &str, path: &str, [input, output]: &[String; 2]) -> String {
+    format!(
+        r#"
+            pub fn {name}(
+                &self,
+                request: impl ::kettle::blocking::IntoStreamingRequest<Message = {input}>,
+            ) -> ::core::result::Result<::kettle::Response<{output}>, ::kettle::Status> {{
+                let request = request.into_streaming_request();
+                {CHANNEL}.client_streaming("{path}", request)
+            }}
+"#
+    )
+}
+
+/// A method that gives a handle, through which messages are sent.
+fn one_by_one(name: &str, path: &str, handle: &str, [input, output]: &[String; 2]) -> String {
+    let kind = handle.to_lowercase();
+    format!(
+        r#"
+            ///
+            /// Messages are sent through what this gives. `request` has no message, but metadata and time-out.
+            pub fn {name}(
+                &self,
+                request: impl ::kettle::IntoRequest<()>,
+            ) -> ::core::result::Result<::kettle::blocking::{handle}<'_, {input}, {output}>, ::kettle::Status> {{
+                let request: ::kettle::Request<()> = request.into_request();
+                {CHANNEL}.{kind}("{path}", request)
+            }}
+"#
+    )
+}
+
+/// The name of the method that gives a handle beside one that takes an iterator. No other may have it.
+fn sender_name(service: &Service, method: &str) -> String {
+    let mut name = format!("{}_sender", method.trim_start_matches("r#"));
+    while service
+        .methods
+        .iter()
+        .any(|other| method_name(other) == name)
+    {
+        name.push('_');
+    }
+    name
 }

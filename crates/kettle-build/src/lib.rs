@@ -25,6 +25,10 @@
 //! A method that takes a stream gets a `kettle::Streaming` of messages; one that replies with a stream
 //! has an associated type `METHODStream` in the trait, a `Stream` of `Result<_, kettle::Status>`. A client
 //! gives any `Stream` of messages, and gets a `kettle::Streaming`.
+//!
+//! A blocking client's method takes an iterator of messages and gives one; beside a method that sends a
+//! stream and gets one reply, `METHOD_sender` gives a `kettle::blocking::Sender` to send messages one by one. A
+//! method with two streams gives a `kettle::blocking::Bidi`, which sends and receives in any order.
 #![forbid(unsafe_code)]
 
 mod blocking;

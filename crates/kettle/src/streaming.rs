@@ -62,7 +62,7 @@ impl<T> Streaming<T> {
         Ok(self.trailers.take())
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         let next = match &mut self.messages {
             Messages::Over => return Poll::Ready(None),
             Messages::One(message) => {

@@ -111,6 +111,21 @@ fn a_blocking_client_calls_a_server() {
     let Response(replies) = client.repeat(request).unwrap();
     let payloads: Vec<_> = replies.map(|reply| reply.unwrap().payload).collect();
     assert_eq!(payloads, ["tea", "tea"]);
+    let requests = || {
+        ["green", "black"].map(|payload| EchoRequest {
+            payload: payload.into(),
+            want: 0,
+        })
+    };
+    assert_eq!(client.join(requests()).unwrap().0.payload, "greenblack");
+    let mut sender = client.join_sender(()).unwrap();
+    requests().into_iter().for_each(|it| sender.send(it));
+    assert_eq!(sender.finish().unwrap()[0].payload, "greenblack");
+    let mut chat = client.chat(Request(())).unwrap();
+    requests().into_iter().for_each(|it| chat.send(it));
+    let replies: Vec<_> = chat.finish().unwrap();
+    let payloads: Vec<_> = replies.into_iter().map(|reply| reply.payload).collect();
+    assert_eq!(payloads, ["green", "black"]);
     assert!(blocking::EchoClient::connect("kettle://nowhere").is_err());
 }
 

@@ -193,6 +193,47 @@ pub mod blocking {
             now(self.0.unary(path, request))
         }
 
+        pub fn client_streaming<I: IntoIterator<Item: Message>, Res: Message + Default>(
+            &self,
+            path: &'static str,
+            request: Request<I>,
+        ) -> Result<Response<Res>, Status> {
+            let mut sender = self.sender(path, Request(()))?;
+            request
+                .0
+                .into_iter()
+                .for_each(|message| sender.send(message));
+            Ok(Response(sender.finish()?.remove(0)))
+        }
+
+        pub fn sender<Req, Res>(
+            &self,
+            path: &'static str,
+            _request: Request<()>,
+        ) -> Result<Sender<'_, Req, Res>, Status> {
+            Ok(self.handle(path))
+        }
+
+        pub fn bidi<Req, Res>(
+            &self,
+            path: &'static str,
+            _request: Request<()>,
+        ) -> Result<Bidi<'_, Req, Res>, Status> {
+            Ok(self.handle(path))
+        }
+
+        fn handle<Req, Res, const MANY: bool>(
+            &self,
+            path: &'static str,
+        ) -> Handle<'_, Req, Res, MANY> {
+            Handle {
+                channel: self,
+                path,
+                requests: Vec::new(),
+                replies: PhantomData,
+            }
+        }
+
         pub fn server_streaming<Req: Message, Res: Message + Default>(
             &self,
             path: &str,
@@ -200,6 +241,45 @@ pub mod blocking {
         ) -> Result<Response<Streaming<'_, Res>>, Status> {
             let Response(replies) = now(self.0.server_streaming(path, request))?;
             Ok(Response(Streaming(replies, PhantomData)))
+        }
+    }
+
+    pub trait IntoStreamingRequest {
+        type Messages: IntoIterator<Item = Self::Message>;
+        type Message;
+        fn into_streaming_request(self) -> Request<Self::Messages>;
+    }
+
+    impl<I: IntoIterator> IntoStreamingRequest for I {
+        type Messages = I;
+        type Message = I::Item;
+
+        fn into_streaming_request(self) -> Request<I> {
+            Request(self)
+        }
+    }
+
+    /// What both handles do: the messages go when they have ended.
+    #[derive(Debug)]
+    pub struct Handle<'a, Req, Res, const MANY: bool> {
+        channel: &'a Channel,
+        path: &'static str,
+        requests: Vec<Req>,
+        replies: PhantomData<Res>,
+    }
+
+    pub type Sender<'a, Req, Res> = Handle<'a, Req, Res, false>;
+    pub type Bidi<'a, Req, Res> = Handle<'a, Req, Res, true>;
+
+    impl<Req: Message, Res: Message + Default, const MANY: bool> Handle<'_, Req, Res, MANY> {
+        pub fn send(&mut self, message: Req) {
+            self.requests.push(message);
+        }
+
+        pub fn finish(self) -> Result<Vec<Res>, Status> {
+            let requests = self.requests.iter().map(Message::encode_to_vec).collect();
+            let replies = now(self.channel.0.call(self.path, requests))?;
+            Ok(replies.iter().map(|bytes| super::decode(bytes)).collect())
         }
     }
 

@@ -1,7 +1,8 @@
 //! A blocking client's way to a server.
 
-use super::Streaming;
 use super::engine::{Engine, check_thread};
+use super::opened::{Opened, outbound};
+use super::{Bidi, Sender, Streaming, requests};
 use crate::channel::{call, call_streaming};
 use crate::interceptor::{Last, Next};
 use crate::mailbox::Mailbox;
@@ -128,6 +129,75 @@ impl Channel {
         let begun = self.begin(path.into(), request, Replies::Many);
         let response = self.engine.run_wakeable(begun)??;
         Ok(response.map(|replies| Streaming::new(&self.engine, replies.into_streaming())))
+    }
+
+    /// Makes a call that sends a stream of messages and gets one back. The iterator is asked on this thread, and
+    /// only while there is room for its messages, which leave in batches. A reply before its end ends the call.
+    ///
+    /// # Errors
+    /// As [`Channel::unary`].
+    pub fn client_streaming<I, Res>(
+        &self,
+        path: &'static str,
+        request: Request<I>,
+    ) -> Result<Response<Res>, Status>
+    where
+        I: IntoIterator<Item: Message + 'static>,
+        Res: Message + Default,
+    {
+        let mut messages = None;
+        let request = request.map(|iterator| messages = Some(iterator));
+        let mut sender = self.sender(path, request)?;
+        sender.give(messages.into_iter().flatten())?;
+        sender.finish()
+    }
+
+    /// Begins a call whose messages are sent one by one, and that replies once.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION on the thread of a loop. What else can go wrong shows when messages are sent.
+    pub fn sender<Req, Res>(
+        &self,
+        path: &'static str,
+        request: Request<()>,
+    ) -> Result<Sender<'_, Req, Res>, Status>
+    where
+        Req: Message + 'static,
+        Res: Message + Default,
+    {
+        Ok(Sender::new(self.open(path, request, Replies::One)?))
+    }
+
+    /// Begins a call that sends and receives messages in any order.
+    ///
+    /// # Errors
+    /// As [`Channel::sender`].
+    pub fn bidi<Req, Res>(
+        &self,
+        path: &'static str,
+        request: Request<()>,
+    ) -> Result<Bidi<'_, Req, Res>, Status>
+    where
+        Req: Message + 'static,
+        Res: Message + Default,
+    {
+        Ok(Bidi::new(self.open(path, request, Replies::Many)?))
+    }
+
+    fn open<Req: Message + 'static>(
+        &self,
+        path: &'static str,
+        request: Request<()>,
+        replies: Replies,
+    ) -> Result<Opened<'_, Req>, Status> {
+        self.engine.prepare()?;
+        let (requests, given) = requests::pair();
+        let reply = self.begin(path.into(), request.map(|()| outbound(given)), replies);
+        Ok(Opened::new(self, requests, reply))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Makes a call with a message that is encoded already, and gives the reply undecoded.

@@ -113,8 +113,19 @@ impl Engine {
     /// Carries out what the loop was told to do and what can be done at once.
     pub(super) fn carry_out(&self) {
         if !reactor::is_current() {
-            self.reactor.borrow_mut().carry_out();
+            // The next call finds out about an error.
+            let _ = self.reactor.borrow_mut().carry_out();
         }
+    }
+
+    /// Waits until the kernel has what is on its way, and receives meanwhile.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        let mut reactor = self.reactor.borrow_mut();
+        reactor.carry_out().map_err(failed)?;
+        while reactor.is_sending().map_err(failed)? {
+            reactor.sleep(false).map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn drive<T>(
@@ -131,7 +142,7 @@ impl Engine {
                 return Ok(done);
             }
             let mut reactor = self.reactor.borrow_mut();
-            reactor.carry_out();
+            reactor.carry_out().map_err(failed)?;
             while !self.woken.is() {
                 sleep(&mut reactor).map_err(failed)?;
             }

@@ -51,6 +51,11 @@ impl Connection {
         }
     }
 
+    /// Whether a send is in flight.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending
+    }
+
     /// Takes note of a completion. Whether the peer must be pumped for it.
     pub(super) fn complete(&mut self, now: Instant, completion: Completion) -> bool {
         if completion.last && completion.kind == OpKind::Receive {

@@ -135,7 +135,8 @@ fn a_deadline_ends_the_call_on_both_sides(model: Model) {
     let default = client.run(task(Behaviour::Never));
     assert_eq!(code(&default), Code::DeadlineExceeded);
     assert!(millis(130) <= begun.elapsed(), "{:?}", begun.elapsed());
-    host.until("the handlers' end", |host| host.service.dropped() == 2);
+    host.until("the handlers' end", |host| host.service.waiting() == 0);
+    assert_eq!(host.service.dropped(), host.service.started());
     let left = client.run(within(task(Behaviour::Deadline), Duration::from_secs(60)));
     let left = left.unwrap().into_inner().number;
     assert!((50_000..=60_000).contains(&left), "{left}");

@@ -1,6 +1,8 @@
 //! The call suite: what a call promises, on every I/O model.
 
 mod blocking;
+mod blocking_streams;
+mod both;
 mod calls;
 mod connections;
 mod finish;

@@ -177,10 +177,10 @@ pub mod send_client {
             > {
                 let request: ::kettle::Request<super::super::Type> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/Send/Connect", request)
+                >::borrow(&self.channel)
+                    .unary("/Send/Connect", request)
             }
             /// Calls `/Send/New`.
             pub fn new_(
@@ -192,10 +192,10 @@ pub mod send_client {
             > {
                 let request: ::kettle::Request<super::super::Type> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/Send/New", request)
+                >::borrow(&self.channel)
+                    .unary("/Send/New", request)
             }
             /// Calls `/Send/Clone`.
             pub fn clone(
@@ -207,10 +207,10 @@ pub mod send_client {
             > {
                 let request: ::kettle::Request<super::super::Type> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/Send/Clone", request)
+                >::borrow(&self.channel)
+                    .unary("/Send/Clone", request)
             }
             /// Calls `/Send/Match`.
             pub fn r#match(
@@ -222,10 +222,10 @@ pub mod send_client {
             > {
                 let request: ::kettle::Request<super::super::r#type::Nested> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/Send/Match", request)
+                >::borrow(&self.channel)
+                    .unary("/Send/Match", request)
             }
             /// Calls `/Send/Self`.
             pub fn self_(
@@ -237,10 +237,10 @@ pub mod send_client {
             > {
                 let request: ::kettle::Request<super::super::Type> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/Send/Self", request)
+                >::borrow(&self.channel)
+                    .unary("/Send/Self", request)
             }
         }
     }

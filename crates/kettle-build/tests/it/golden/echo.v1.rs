@@ -132,10 +132,10 @@ pub mod echo_client {
             > {
                 let request: ::kettle::Request<super::super::EchoRequest> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/echo.v1.Echo/Unary", request)
+                >::borrow(&self.channel)
+                    .unary("/echo.v1.Echo/Unary", request)
             }
             /// Calls `/echo.v1.Echo/Old`.
             #[deprecated]
@@ -148,10 +148,46 @@ pub mod echo_client {
             > {
                 let request: ::kettle::Request<super::super::EchoRequest> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/echo.v1.Echo/Old", request)
+                >::borrow(&self.channel)
+                    .unary("/echo.v1.Echo/Old", request)
+            }
+            /// Returns all payloads, one behind the other.
+            pub fn join(
+                &self,
+                request: impl ::kettle::blocking::IntoStreamingRequest<
+                    Message = super::super::EchoRequest,
+                >,
+            ) -> ::core::result::Result<
+                ::kettle::Response<super::super::EchoReply>,
+                ::kettle::Status,
+            > {
+                let request = request.into_streaming_request();
+                ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel)
+                    .client_streaming("/echo.v1.Echo/Join", request)
+            }
+            /// Returns all payloads, one behind the other.
+            ///
+            /// Messages are sent through what this gives. `request` has no message, but metadata and time-out.
+            pub fn join_sender(
+                &self,
+                request: impl ::kettle::IntoRequest<()>,
+            ) -> ::core::result::Result<
+                ::kettle::blocking::Sender<
+                    '_,
+                    super::super::EchoRequest,
+                    super::super::EchoReply,
+                >,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<()> = request.into_request();
+                ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel)
+                    .sender("/echo.v1.Echo/Join", request)
             }
             /// Returns the payload `want` times.
             pub fn repeat(
@@ -165,10 +201,30 @@ pub mod echo_client {
             > {
                 let request: ::kettle::Request<super::super::EchoRequest> = request
                     .into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.server_streaming("/echo.v1.Echo/Repeat", request)
+                >::borrow(&self.channel)
+                    .server_streaming("/echo.v1.Echo/Repeat", request)
+            }
+            /// Calls `/echo.v1.Echo/Chat`.
+            ///
+            /// Messages are sent through what this gives. `request` has no message, but metadata and time-out.
+            pub fn chat(
+                &self,
+                request: impl ::kettle::IntoRequest<()>,
+            ) -> ::core::result::Result<
+                ::kettle::blocking::Bidi<
+                    '_,
+                    super::super::EchoRequest,
+                    super::super::EchoReply,
+                >,
+                ::kettle::Status,
+            > {
+                let request: ::kettle::Request<()> = request.into_request();
+                ::core::borrow::Borrow::<
+                    ::kettle::blocking::Channel,
+                >::borrow(&self.channel)
+                    .bidi("/echo.v1.Echo/Chat", request)
             }
         }
     }

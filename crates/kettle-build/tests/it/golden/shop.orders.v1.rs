@@ -102,10 +102,10 @@ pub mod orders_client {
                 let request: ::kettle::Request<
                     super::super::super::super::goods::Item,
                 > = request.into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/shop.orders.v1.Orders/Place", request)
+                >::borrow(&self.channel)
+                    .unary("/shop.orders.v1.Orders/Place", request)
             }
             /// Calls `/shop.orders.v1.Orders/Now`.
             pub fn now(
@@ -116,10 +116,10 @@ pub mod orders_client {
                 ::kettle::Status,
             > {
                 let request: ::kettle::Request<()> = request.into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/shop.orders.v1.Orders/Now", request)
+                >::borrow(&self.channel)
+                    .unary("/shop.orders.v1.Orders/Now", request)
             }
             /// Calls `/shop.orders.v1.Orders/IsOpen`.
             pub fn is_open(
@@ -131,10 +131,10 @@ pub mod orders_client {
                 let request: ::kettle::Request<
                     ::kettle::codegen::prost::alloc::string::String,
                 > = request.into_request();
-                let channel = ::core::borrow::Borrow::<
+                ::core::borrow::Borrow::<
                     ::kettle::blocking::Channel,
-                >::borrow(&self.channel);
-                channel.unary("/shop.orders.v1.Orders/IsOpen", request)
+                >::borrow(&self.channel)
+                    .unary("/shop.orders.v1.Orders/IsOpen", request)
             }
         }
     }
