@@ -59,7 +59,14 @@ impl Connection {
     }
 
     /// Takes all received bytes apart.
+    #[inline]
     pub(super) fn digest(&mut self) {
+        if !self.unread.is_empty() {
+            self.read_all();
+        }
+    }
+
+    fn read_all(&mut self) {
         loop {
             match self.read() {
                 Read::Event(event) => self.events.push_back(event),
@@ -71,7 +78,7 @@ impl Connection {
 
     /// Takes the next frame apart, or what has come of it. Bytes behind the end of the connection are
     /// ignored.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&mut self) -> Read {
         if self.unread.is_empty() {
             return Read::Nothing;

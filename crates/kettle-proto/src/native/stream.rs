@@ -182,11 +182,17 @@ impl Streams {
     }
 
     /// No call is open: the order starts anew, and what a burst needed is given back.
+    #[inline]
     fn forget(&mut self) {
         self.order.clear();
         if KEEP_MAX < self.slots.capacity() {
-            *self = Self::default();
+            self.shrink();
         }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        *self = Self::default();
     }
 
     #[cold]

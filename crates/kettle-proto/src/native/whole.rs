@@ -16,7 +16,7 @@ const WHOLE: u8 = flag::MESSAGE | flag::END;
 
 impl Connection {
     /// Takes the next frame, head and message. `None`: nothing was done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_whole(&mut self) -> Option<Read> {
         let header = Header::decode(self.unread.first_chunk::<HEADER_BYTES>()?);
         let longest = self.ours.frame_bytes_max.min(self.ours.message_bytes_max);
@@ -39,7 +39,7 @@ impl Connection {
     }
 
     /// Server: OPEN of a known method.
-    #[inline]
+    #[inline(always)]
     fn take_request(&mut self, header: Header) -> Option<Read> {
         // A client's DRAIN is answered with ours, so that the first of these stands for both.
         let takes_calls = !self.drain_sent && self.streams.len() < self.ours.calls_max as usize;
@@ -67,7 +67,7 @@ impl Connection {
     }
 
     /// Client: DATA that is all there is to a reply, or the last of it.
-    #[inline]
+    #[inline(always)]
     fn take_reply(&mut self, header: Header) -> Option<Read> {
         let call = self.streams.find(header.stream)?;
         let stream = self.streams.get(call)?;
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     /// The message of a frame that came whole. Its credit is spent, and to be returned at once.
-    #[inline]
+    #[inline(always)]
     fn take_message(&mut self, header: Header) -> Segment {
         self.unread.advance(HEADER_BYTES);
         let message = self.unread.split_to(header.length as usize);

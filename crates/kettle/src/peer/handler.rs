@@ -38,7 +38,7 @@ enum Work {
 
 impl Handler {
     /// Makes the answer of a call and polls it. The handler is kept only when it has to wait. A panic
-    /// ends the call.
+    /// ends the call. The request is taken out: it comes by reference because it is large, and moved often.
     #[inline]
     pub(super) fn start(
         turn: &mut Turn<'_>,
@@ -46,21 +46,20 @@ impl Handler {
         id: RouteId,
         route: &Route,
         interceptors: &Interceptors<Inbound, Outbound>,
-        request: Request<Inbound>,
-    ) -> Option<Handler> {
-        let span = tracing::debug_span!("call", method = route.path, peer = ?request.remote_addr());
+        request: &mut Option<Request<Inbound>>,
+    ) -> Option<Box<Handler>> {
+        let peer = |request: &Option<Request<Inbound>>| request.as_ref()?.remote_addr();
+        let span = tracing::debug_span!("call", method = route.path, peer = ?peer(request));
         let Spare {
             alarm,
             answer: spare,
         } = &mut *turn.spare;
         let mut cx = Context::from_waker(alarm.waker(Target::Handler(turn.key, reply.call)));
-        ambient::set(request.deadline_here());
-        // Taken out of here by reference, because moving it into the closure and on costs twice as much.
-        let mut request = Some(request);
+        ambient::set(request.as_ref().and_then(Request::deadline_here));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();
             if let Some(again) = spare.get(id) {
-                return match again.begin(&mut request, &mut cx, reply) {
+                return match again.begin(request, &mut cx, reply) {
                     Poll::Ready(()) => None,
                     Poll::Pending => spare.take(),
                 };
@@ -86,14 +85,14 @@ impl Handler {
                 return None;
             }
         };
-        let mut handler = Handler {
+        let mut handler = Box::new(Handler {
             route: id,
             span,
             deadline,
             work: Some(work),
             waker: None,
             arriving: None,
-        };
+        });
         let done = streams && handler.poll(turn, reply).is_ready();
         (!done).then_some(handler)
     }

@@ -61,7 +61,7 @@ enum Stage {
     Head(Box<Head>),
     /// The message is here, its end not yet.
     Message(Box<Head>, Chain),
-    Handler(Handler),
+    Handler(Box<Handler>),
 }
 
 struct Head {
@@ -326,12 +326,13 @@ impl Serving {
         call: CallId,
         head: Head,
         message: Inbound,
-    ) -> Option<Handler> {
+    ) -> Option<Box<Handler>> {
         let route = self.hosted.router.route(head.route);
         let origin = Origin::hosted(self.remote, head.deadline, route.path);
-        let request = Request::incoming(message, head.metadata, origin);
+        let mut request = Some(Request::incoming(message, head.metadata, origin));
         let interceptors = &self.hosted.interceptors;
         let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
+        let request = &mut request;
         let waits = Handler::start(turn, &mut reply, head.route, route, interceptors, request);
         self.count_poll(turn, head.route);
         waits
