@@ -48,6 +48,11 @@ const UNSERVED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Closing a socket with unread bytes resets it, and a reset can destroy what the peer has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a server that drains waits, once no call is open, for a client to answer: one that is not
+/// served at the moment, such as a blocking client between its calls, would keep the server from its end.
+/// Calls that come later than this after the DRAIN are made again elsewhere by the client.
+const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(2);
+
 /// What a peer may use of its host while it runs.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
@@ -102,6 +107,8 @@ pub(crate) struct Peer {
     broken: bool,
     /// This side takes no new calls.
     draining: bool,
+    /// Server: until when a client may answer the drain, while no call is open.
+    drain_until: Option<Instant>,
     /// Bytes received since all events were last handled.
     unserved_bytes: usize,
     again: bool,
@@ -175,6 +182,7 @@ impl Peer {
             ended: false,
             broken: false,
             draining: false,
+            drain_until: None,
             unserved_bytes: 0,
             again: false,
         }
@@ -267,6 +275,9 @@ impl Peer {
             }
             (Phase::Open, Speech::Machine(machine)) => {
                 machine.handle_timeout(now);
+                if self.drain_until.is_some_and(|until| until <= now) {
+                    machine.close(&Status::unavailable("the server has stopped"));
+                }
                 if let Calls::Calling(calling) = &mut self.calls {
                     calling.timeout(now);
                 }
@@ -284,7 +295,7 @@ impl Peer {
             (Phase::Flushing(until) | Phase::Lingering(until), _) => Some(until),
             (Phase::Closing | Phase::Closed, _) => None,
             (Phase::Open, Speech::Machine(machine)) => match &self.calls {
-                Calls::Serving(_) => machine.poll_timeout(),
+                Calls::Serving(_) => earliest(machine.poll_timeout(), self.drain_until),
                 Calls::Calling(calling) => earliest(machine.poll_timeout(), calling.next_timeout()),
             },
             (Phase::Open, Speech::Detecting { until, .. }) => Some(*until),
@@ -336,6 +347,14 @@ impl Peer {
         }
     }
 
+    /// Whether something is to be sent that no call has to give credit for.
+    pub(crate) fn has_unsent(&self) -> bool {
+        match &self.machine {
+            Speech::Machine(machine) => !self.outbox.is_empty() || 0 < busy(&**machine),
+            Speech::Detecting { .. } => false,
+        }
+    }
+
     /// Handlers that wait for something.
     pub(crate) fn pending(&self) -> usize {
         match &self.calls {
@@ -365,6 +384,7 @@ impl Peer {
             self.again |= more == More::Unsent && self.has_room() || self.may_resume();
         }
         self.advance_phase(turn.now);
+        self.limit_drain(turn.now);
     }
 
     /// What to send now; call it when no send is in flight.
@@ -495,6 +515,14 @@ impl Peer {
                 None => return,
             }
         }
+    }
+
+    /// Gives a client that has no call some time to answer the drain, and no more.
+    fn limit_drain(&mut self, now: Instant) {
+        let is_server = matches!(self.calls, Calls::Serving(_));
+        let waits = self.draining && is_server && self.open_calls() == 0;
+        let until = self.drain_until.unwrap_or(now + DRAIN_ANSWER_MAX);
+        self.drain_until = waits.then_some(until);
     }
 
     fn advance_phase(&mut self, now: Instant) {

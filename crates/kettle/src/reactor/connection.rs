@@ -51,9 +51,9 @@ impl Connection {
         }
     }
 
-    /// Whether a send is in flight.
+    /// Whether something is on its way to the kernel, or waits for the connection's credit.
     pub(super) fn is_sending(&self) -> bool {
-        self.sending
+        self.sending || self.peer.has_unsent()
     }
 
     /// Takes note of a completion. Whether the peer must be pumped for it.

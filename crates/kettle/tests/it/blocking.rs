@@ -25,6 +25,7 @@ on_every_model! {
     interceptors_stand_around_calls
     a_killed_server_comes_back
     a_server_that_stops_is_left
+    an_idle_client_does_not_hold_up_a_stop
     handlers_may_call_only_where_a_thread_is_theirs
 }
 
@@ -254,6 +255,26 @@ fn a_server_that_stops_is_left(model: Model) {
         let result = client.run(echo("tea"));
         assert_eq!(code(&result), Code::Ok, "{result:?}");
     }
+}
+
+/// Nobody reads the server's DRAIN, and nothing ends the server's grace.
+fn an_idle_client_does_not_hold_up_a_stop(model: Model) {
+    let address = nobody();
+    let hour = Duration::from_secs(3600);
+    let builder = || Server::builder().model(model).stop_grace(hour);
+    let host = crate::harness::host_at(builder(), address);
+    let client = client(&host);
+    assert_eq!(code(&client.run(echo("tea"))), Code::Ok);
+    let (done, ended) = std::sync::mpsc::channel();
+    let stopping = thread::spawn(move || {
+        host.server.stop();
+        host.server.wait().unwrap();
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(30)).unwrap();
+    stopping.join().unwrap();
+    let _host = crate::harness::host_at(builder(), address);
+    assert_eq!(code(&client.run(echo("tea"))), Code::Ok);
 }
 
 #[test]
