@@ -382,6 +382,8 @@ impl Peer {
         // What was in the way may have turned out to wait for its own credit, with nothing sent.
         if self.phase == Phase::Open {
             self.again |= more == More::Unsent && self.has_room() || self.may_resume();
+            // What was taken may have made room for a stream, whose event came behind the others.
+            self.again |= more == More::Nothing && self.has_events();
         }
         self.advance_phase(turn.now);
         self.limit_drain(turn.now);
@@ -419,6 +421,13 @@ impl Peer {
         match &self.calls {
             Calls::Serving(serving) => &serving.room,
             Calls::Calling(calling) => &calling.room,
+        }
+    }
+
+    fn has_events(&self) -> bool {
+        match &self.machine {
+            Speech::Machine(machine) => 0 < machine.waiting_events(),
+            Speech::Detecting { .. } => false,
         }
     }
 
