@@ -187,8 +187,9 @@ fn a_deadline_ends_the_call_on_both_sides(model: Model) {
     host.until("the handler's end", |host| host.service.dropped() == 1);
     assert_eq!(host.service.waiting(), 0);
     let left = block_on(client.run(within(Behaviour::Deadline, 60_000))).unwrap();
+    // The client's loop counts from its last look at the clock, which may be older than the call.
     assert!(
-        (50_000..=60_000).contains(&left.get_ref().number),
+        (50_000..=61_000).contains(&left.get_ref().number),
         "{left:?}"
     );
     let none = block_on(client.run(task(Behaviour::Deadline))).unwrap();
