@@ -64,10 +64,11 @@ pub trait Driver: Send {
     fn detach(&mut self, socket: SocketId);
 
     /// A hint: the next `bytes` of this socket, counted from the last that was delivered, belong
-    /// together. The driver may gather
-    /// them into one buffer of that size and deliver it when it is full. At the end of the stream,
-    /// on failure and on cancel it delivers what it has. Ignored while an earlier message is being
-    /// gathered, and when the pool has no room for it.
+    /// together. The driver may gather them into one buffer of that size and deliver it when it is
+    /// full; a hint that says too much makes it wait for bytes that may never come. At the end of the
+    /// stream, on failure and on cancel it delivers what it has, so after a cancel the last completion
+    /// must be seen before the next hint. Ignored while an earlier message is being gathered, and when
+    /// the pool has no room for it.
     fn expect(&mut self, socket: SocketId, bytes: usize);
 
     /// Appends completions to `done`; sleeps until there is one, the patience ends, or a wake comes.

@@ -109,12 +109,13 @@ impl Connection {
         Read::Part
     }
 
-    /// How many bytes of one large frame are known to come.
+    /// How many bytes of one large frame are known to come, behind those that were not looked at yet.
     pub(super) fn expected_bytes(&self) -> usize {
         let left = self
             .body
             .filter(|body| body.call.is_some())
-            .map_or(0, |body| body.left as usize);
+            .map_or(0, |body| body.left as usize)
+            .saturating_sub(self.unread.len());
         if left < EXPECT_BYTES_MIN { 0 } else { left }
     }
 

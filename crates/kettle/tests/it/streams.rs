@@ -7,6 +7,7 @@ use futures_core::Stream;
 use kettle::{
     Channel, Code, Inbound, Model, Next, Outbound, Request, Response, Server, Status, Streaming,
 };
+use kettle_proto::Event;
 use kettle_testkit::frames::{frame, hello, path};
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::{Behaviour, Outcome, Task, task};
@@ -27,6 +28,7 @@ on_every_model! {
     a_handler_that_takes_nothing_stops_its_client
     a_stalled_call_stands_in_nobodys_way
     a_message_of_ten_windows_passes
+    a_pause_in_the_middle_of_a_message_ends
     half_messages_hold_up_nobody
     a_silent_client_is_pushed_to
     both_sides_send_more_than_sockets_hold
@@ -324,6 +326,31 @@ fn half_messages_hold_up_nobody(model: Model) {
     socket.write_all(&bytes).unwrap();
     host.until("all handlers' end", |host| host.service.waiting() == 0);
     assert_eq!((host.service.taken(), host.service.dropped()), (256, 0));
+}
+
+/// The server stops reading in the middle of a long frame, and has a part of it that its loop has not
+/// seen; when it reads on, only the rest follows.
+fn a_pause_in_the_middle_of_a_message_ends(model: Model) {
+    let host = host(model);
+    let mut client = RawClient::with_limits(host.server.local_addr(), |limits| {
+        limits.call_credit_bytes = i32::MAX as u32;
+        limits.connection_credit_bytes = i32::MAX as u32;
+    });
+    client.flush();
+    assert!(matches!(client.event(), Some(Event::Ready)));
+    // More than sockets hold, and after some turns.
+    let mut flood = numbered(Behaviour::SelfWake, 2000);
+    flood.payload = vec![b'x'; 10_000].into();
+    client.open_at("Push", &flood, true);
+    client.open(&echo(vec![b'y'; 300_000]));
+    let bytes = client.output();
+    let (begin, rest) = bytes.split_at(bytes.len() - 100_000);
+    client.stream.write_all(begin).unwrap();
+    settled(&host, "a full outbox", |host| host.service.made());
+    client.stream.write_all(rest).unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.finished(), Some(true), "both calls end");
+    }
 }
 
 fn a_silent_client_is_pushed_to(model: Model) {
