@@ -208,9 +208,11 @@ impl Receiver {
 
     /// The next message, or how the stream ended: after that this is not polled again.
     pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Chain, Status>> {
+        let mut much = None;
         let polled = self.poll(cx, |state| match state.messages.pop_front() {
             Some(message) => {
                 state.take(&message);
+                much = state.tell(self.inbox.step);
                 Some(Ok(message))
             }
             None => {
@@ -220,8 +222,9 @@ impl Receiver {
                 Some(Err(end))
             }
         });
-        if polled.is_ready() {
-            self.inbox.tell();
+        if let Some(place) = much {
+            // A loop that has ended gives no credit.
+            let _ = self.inbox.mailbox.send(Command::Taken(place));
         }
         polled
     }
@@ -269,21 +272,6 @@ impl Drop for Receiver {
 }
 
 impl Inbox {
-    /// Tells the loop that much was taken, unless it was told before.
-    fn tell(&self) {
-        let place = {
-            let mut state = self.lock();
-            let much = self.step <= state.taken.cost && !state.told && state.end.is_none();
-            let place = state.place.filter(|_| much);
-            state.told |= place.is_some();
-            place
-        };
-        if let Some(place) = place {
-            // A loop that has ended gives no credit.
-            let _ = self.mailbox.send(Command::Taken(place));
-        }
-    }
-
     /// Nothing panics under this lock, so a poisoned one is as good as new.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -294,6 +282,14 @@ impl State {
     fn take(&mut self, message: &Chain) {
         self.taken.bytes += message.len() as u64;
         self.taken.cost += cost(message.len());
+    }
+
+    /// Where the loop is to be told that much was taken; it was not told before.
+    fn tell(&mut self, step: u64) -> Option<Place> {
+        let much = step <= self.taken.cost && !self.told && self.end.is_none();
+        let place = self.place.filter(|_| much);
+        self.told |= place.is_some();
+        place
     }
 }
 

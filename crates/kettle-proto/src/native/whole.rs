@@ -1,5 +1,5 @@
-//! The short way of the commonest frames: a whole unary request, or a whole plain reply, that lies in
-//! one received piece.
+//! The short way of the commonest frames, when they lie in one received piece: a whole unary request, a
+//! whole plain reply, a whole message of a stream.
 //!
 //! These functions decide nothing that `receive.rs` and `accept.rs` do not: they look first, and take
 //! a frame only when no rule or limit stands against it. What they leave goes the general way, to the
@@ -8,11 +8,8 @@
 use super::connection::{Connection, Phase};
 use super::frame::{self, HEADER_BYTES, Header, flag};
 use super::receive::Read;
-use crate::{Event, Metadata, Method};
+use crate::{CallId, Event, Metadata, Method};
 use kettle_buf::Segment;
-
-/// A message that is whole, and the end of its side of the call, with no section.
-const WHOLE: u8 = flag::MESSAGE | flag::END;
 
 impl Connection {
     /// Takes the next frame, head and message. `None`: nothing was done.
@@ -21,7 +18,7 @@ impl Connection {
         let header = Header::decode(self.unread.first_chunk::<HEADER_BYTES>()?);
         let longest = self.ours.frame_bytes_max.min(self.ours.message_bytes_max);
         let between = self.body.is_some() || !self.rest.is_empty();
-        if header.flags != WHOLE
+        if header.flags & !flag::END != flag::MESSAGE
             || self.unread.len() - HEADER_BYTES < header.length as usize
             || longest < header.length
             || self.receive_credit < header.length.into()
@@ -31,9 +28,10 @@ impl Connection {
         {
             return None;
         }
-        match header.kind {
-            frame::OPEN if !self.client => self.take_request(header),
-            frame::DATA if self.client => self.take_reply(header),
+        match (header.kind, header.has(flag::END)) {
+            (frame::OPEN, true) if !self.client => self.take_request(header),
+            (frame::DATA, true) if self.client => self.take_reply(header),
+            (frame::DATA, false) => self.take_streamed(header),
             _ => None,
         }
     }
@@ -66,16 +64,26 @@ impl Connection {
         }))
     }
 
+    /// DATA that is a message of a stream, which goes on.
+    #[inline(always)]
+    fn take_streamed(&mut self, header: Header) -> Option<Read> {
+        let call = self.find_for_message(header)?;
+        let client = self.client;
+        let stream = self.streams.get(call)?;
+        stream.receive_credit -= u64::from(header.length);
+        stream.replied |= client;
+        let message = self.take_message(header).into();
+        Some(Read::Event(Event::Message {
+            call,
+            message,
+            end: false,
+        }))
+    }
+
     /// Client: DATA that is all there is to a reply, or the last of it.
     #[inline(always)]
     fn take_reply(&mut self, header: Header) -> Option<Read> {
-        let call = self.streams.find(header.stream)?;
-        let stream = self.streams.get(call)?;
-        let takes_message =
-            stream.assembly.is_none() && u64::from(header.length) <= stream.receive_credit;
-        if header.method != 0 || !takes_message {
-            return None;
-        }
+        let call = self.find_for_message(header)?;
         let message = self.take_message(header).into();
         self.events.push_back(Event::Message {
             call,
@@ -84,6 +92,17 @@ impl Connection {
         });
         self.ended(call, None);
         Some(Read::Part)
+    }
+
+    /// The call of a DATA frame whose message may come whole.
+    #[inline(always)]
+    fn find_for_message(&mut self, header: Header) -> Option<CallId> {
+        let call = self.streams.find(header.stream)?;
+        let stream = self.streams.get(call)?;
+        let takes_message = stream.assembly.is_none()
+            && !stream.remote_ended
+            && u64::from(header.length) <= stream.receive_credit;
+        (header.method == 0 && takes_message).then_some(call)
     }
 
     /// The message of a frame that came whole. Its credit is spent, and to be returned at once.

@@ -1,4 +1,4 @@
-//! Whole unary requests and replies, which go a short way when they lie in one piece, do the same as
+//! Whole requests, replies and messages, which go a short way when they lie in one piece, do the same as
 //! in parts, when a rule or a limit stands against them too.
 
 use crate::ends::{Ends, at, config, drain, head, reply};
@@ -267,6 +267,55 @@ fn whole_replies_are_the_same_in_parts() {
     };
     let over = replies(&[whole(1, &[7; 65_537])]);
     check(call_credit, &over, "call_credit_bytes");
+}
+
+#[test]
+fn messages_of_streams_are_the_same_in_parts() {
+    let opened = frame(OPEN, 0, 1, 3, b"");
+    let on = |stream, bytes: &[u8]| frame(DATA, MESSAGE, 0, stream, bytes);
+    let last = frame(DATA, WHOLE, 0, 3, b"last");
+    let sent = vec![opened.clone(), on(3, b"one"), on(3, b""), on(3, b"three")];
+    check(server, &requests(&sent), "Message 3 \"three\" end=false");
+    let ended = [&sent[..], &[last.clone()]].concat();
+    check(server, &requests(&ended), "Message 3 \"last\" end=true");
+    let reset = frame(0x03, 0, 0, 3, &[0, 0, 0, 1, 0, 0]);
+    let given_up = vec![opened.clone(), reset, on(3, b"late"), on(3, b"later")];
+    check(server, &requests(&given_up), "Reset 3");
+    let part = |bytes| frame(DATA, MESSAGE | LENGTH | MORE, 0, 3, bytes);
+    let parts = [part(&[0, 0, 0, 0, 0, 0, 0, 6, b'p', b'a']), on(3, b"rts.")];
+    let parts = [&[opened.clone()][..], &parts].concat();
+    check_events(server, &requests(&parts), "Message 3 \"parts.\" end=false");
+    let cases = [
+        (vec![on(5, b"x")], "was not opened"),
+        (vec![last, on(3, b"x")], "DATA behind END"),
+        (vec![frame(DATA, MESSAGE, 1, 3, b"x")], "a method in a frame"),
+        (vec![on(3, &[7; 65_537])], "frame_bytes_max"),
+    ];
+    for (broken, rule) in cases {
+        let broken = [&[opened.clone()][..], &broken, &[on(3, b"late")]].concat();
+        check_events(server, &requests(&broken), rule);
+    }
+    // All is read before the first message is taken.
+    let untaken = [opened, on(3, &[7; 40_000]), on(3, &[7; 40_000])];
+    let mut server = server();
+    server.handle_bytes(at(0), requests(&untaken).into());
+    server.handle_timeout(at(0));
+    let events = drain(&mut server);
+    let last = events.last().expect("the connection ends");
+    assert!(last.contains("call_credit_bytes"), "{events:?}");
+    let came = [2, 1, 2].map(|stream| on(stream, b"reply"));
+    check(client, &replies(&came), "Message 2 \"reply\" end=false");
+    let headers = frame(DATA, METADATA, 0, 1, &[0; 4]);
+    let behind = vec![on(1, b"one"), headers, on(2, b"late")];
+    check(client, &replies(&behind), "METADATA behind the start");
+    let low = || {
+        let limits = config(|limits| limits.message_bytes_max = 10);
+        let mut client = Connection::client(limits, at(0));
+        client.open(at(0), head("/a.B/C"), None, true).unwrap();
+        client
+    };
+    let over = replies(&[on(1, b"eleven byte")]);
+    check(low, &over, "message_bytes_max");
 }
 
 #[test]
