@@ -130,6 +130,9 @@ pub trait Machine: Send + fmt::Debug {
     /// How many events wait for [`Machine::poll_event`].
     fn waiting_events(&self) -> usize;
 
+    /// Bytes inside of messages that have not come whole.
+    fn incomplete_bytes(&self) -> u64;
+
     /// Bytes of messages that wait inside for credit or for [`Machine::poll_transmit`].
     fn pending_bytes(&self) -> u64;
 

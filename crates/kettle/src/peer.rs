@@ -6,6 +6,7 @@
 mod arriving;
 mod calling;
 mod handler;
+mod held;
 mod replying;
 mod sending;
 mod serving;
@@ -14,6 +15,7 @@ mod waiting;
 
 pub(crate) use calling::{Calling, Failure};
 pub(crate) use handler::panicked;
+pub(crate) use held::Holdings;
 use sending::Room;
 pub(crate) use sending::Sending;
 pub(crate) use serving::{Hosted, Serving};
@@ -278,8 +280,13 @@ impl Peer {
                 if self.drain_until.is_some_and(|until| until <= now) {
                     machine.close(&Status::unavailable("the server has stopped"));
                 }
-                if let Calls::Calling(calling) = &mut self.calls {
-                    calling.timeout(now);
+                match &mut self.calls {
+                    Calls::Serving(serving) => {
+                        if let Some(text) = serving.held.overstayed(now) {
+                            machine.close(&Status::resource_exhausted(text));
+                        }
+                    }
+                    Calls::Calling(calling) => calling.timeout(now),
                 }
             }
             (Phase::Open, Speech::Detecting { until, .. }) if *until <= now => {
@@ -295,7 +302,10 @@ impl Peer {
             (Phase::Flushing(until) | Phase::Lingering(until), _) => Some(until),
             (Phase::Closing | Phase::Closed, _) => None,
             (Phase::Open, Speech::Machine(machine)) => match &self.calls {
-                Calls::Serving(_) => earliest(machine.poll_timeout(), self.drain_until),
+                Calls::Serving(serving) => {
+                    let own = earliest(self.drain_until, serving.held.next_timeout());
+                    earliest(machine.poll_timeout(), own)
+                }
                 Calls::Calling(calling) => earliest(machine.poll_timeout(), calling.next_timeout()),
             },
             (Phase::Open, Speech::Detecting { until, .. }) => Some(*until),
@@ -387,6 +397,7 @@ impl Peer {
         }
         self.advance_phase(turn.now);
         self.limit_drain(turn.now);
+        self.limit_held(turn.now);
     }
 
     /// What to send now; call it when no send is in flight.
@@ -403,7 +414,10 @@ impl Peer {
         // What waits in the machine may wait for credit, which has to be read. And a client goes on
         // reading: two ends that both stop would wait for each other for ever.
         let full = match &self.calls {
-            Calls::Serving(serving) => self.outbox.is_full() || serving.untaken.is_too_much(),
+            Calls::Serving(serving) => {
+                let untaken = serving.untaken.is_too_much();
+                self.outbox.is_full() || untaken || !serving.held.may_read()
+            }
             Calls::Calling(_) => false,
         };
         // A peer that answers a ping must be heard; what else it sends is limited.
@@ -532,6 +546,17 @@ impl Peer {
         let waits = self.draining && is_server && self.open_calls() == 0;
         let until = self.drain_until.unwrap_or(now + DRAIN_ANSWER_MAX);
         self.drain_until = waits.then_some(until);
+    }
+
+    /// Counts what this connection holds in what the whole server may hold.
+    fn limit_held(&mut self, now: Instant) {
+        if let (Speech::Machine(machine), Calls::Serving(serving)) =
+            (&self.machine, &mut self.calls)
+        {
+            let incomplete = machine.incomplete_bytes();
+            let bytes = incomplete + serving.untaken.bytes() + self.unserved_bytes as u64;
+            serving.held.update(now, bytes, 0 < incomplete);
+        }
     }
 
     fn advance_phase(&mut self, now: Instant) {

@@ -35,6 +35,7 @@ use slab::Slab;
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tasks::Tasks;
 
@@ -222,6 +223,13 @@ impl Reactor {
         // What was woken may have made calls on this loop; what it woke waits for the next turn.
         self.read_notes();
         self.pump_ready();
+        self.publish();
+    }
+
+    /// Shows others what this loop has done and holds.
+    fn publish(&self) {
+        let pending = self.pending as u64;
+        self.stats.pending.store(pending, Ordering::Relaxed);
         self.stats.publish_driver(self.driver.stats());
     }
 
@@ -496,7 +504,8 @@ impl Drop for Reactor {
             current.take_if(|current| Arc::ptr_eq(current, &self.mailbox));
         });
         drop(self.mailbox.close());
-        self.stats.publish_driver(self.driver.stats());
+        self.pending = 0;
+        self.publish();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::Kind;
 use crate::finish::Finishing;
 use crate::interceptor::Interceptor;
 use crate::keepalive;
-use crate::peer::Hosted;
+use crate::peer::{Holdings, Hosted};
 use crate::pool::{self, Pool, PoolConfig};
 use crate::reactor::Serves;
 use crate::router::Router;
@@ -52,6 +52,7 @@ pub struct ServerBuilder {
     interceptors: Vec<Arc<dyn Interceptor<Inbound, Outbound>>>,
     limits: Limits,
     connections_max: u64,
+    held_bytes_max: u64,
     threads_max: usize,
     pool: PoolConfig,
     finishing_max: usize,
@@ -73,6 +74,7 @@ impl Default for ServerBuilder {
             interceptors: Vec::new(),
             limits: Limits::default(),
             connections_max: 100_000,
+            held_bytes_max: 256 * 1024 * 1024,
             threads_max: 4096,
             pool: PoolConfig::default(),
             finishing_max: 1024,
@@ -229,6 +231,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Most bytes of messages that have not come whole, or wait for their handlers, on all connections
+    /// together. Default 256 MiB. Each connection has limits of its own, of 16 MiB and one message for the
+    /// former and 16 MiB for the latter; this is for many connections.
+    ///
+    /// At the bound only those connections are read that hold nothing, whose calls are short, and one of
+    /// those that wait for the rest of a message: so messages become whole one after the other. It has
+    /// 10 s; then it ends with RESOURCE_EXHAUSTED.
+    pub fn held_bytes_max(mut self, bytes: u64) -> Self {
+        self.held_bytes_max = bytes;
+        self
+    }
+
     /// `scan`: how long to sleep after a pass that found nothing; `None`: never. Default `None`.
     pub fn scan_nap(mut self, nap: Option<Duration>) -> Self {
         self.driver.scan_nap = nap;
@@ -327,6 +341,7 @@ impl ServerBuilder {
         let hosted = Hosted {
             router,
             interceptors: self.interceptors.clone().into(),
+            holdings: Arc::new(Holdings::new(self.held_bytes_max)),
         };
         let (limits, nodelay) = (self.limits.clone(), self.nodelay);
         Ok(Arc::new(Serves {

@@ -24,6 +24,9 @@ pub struct Stats {
     pub calls_failed: u64,
     /// Handlers that are waiting for something now.
     pub handlers_pending: u64,
+    /// Bytes of messages that have not come whole or wait for their handlers
+    /// ([`crate::ServerBuilder::held_bytes_max`]).
+    pub held_bytes: u64,
     /// Bytes received.
     pub received_bytes: u64,
     /// Bytes sent.

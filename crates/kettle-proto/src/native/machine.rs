@@ -229,6 +229,10 @@ impl Machine for Connection {
         self.events.len()
     }
 
+    fn incomplete_bytes(&self) -> u64 {
+        self.held as u64
+    }
+
     fn pending_bytes(&self) -> u64 {
         self.out.len() + self.waiting_bytes
     }

@@ -7,6 +7,7 @@ use crate::splits::{run, same_at_every_cut};
 use kettle_buf::Segment;
 use kettle_proto::native::{Config, Connection};
 use kettle_proto::{Instant, Machine};
+use std::slice;
 
 const OPEN: u8 = 0x01;
 const DATA: u8 = 0x02;
@@ -276,23 +277,26 @@ fn messages_of_streams_are_the_same_in_parts() {
     let last = frame(DATA, WHOLE, 0, 3, b"last");
     let sent = vec![opened.clone(), on(3, b"one"), on(3, b""), on(3, b"three")];
     check(server, &requests(&sent), "Message 3 \"three\" end=false");
-    let ended = [&sent[..], &[last.clone()]].concat();
+    let ended = [&sent[..], slice::from_ref(&last)].concat();
     check(server, &requests(&ended), "Message 3 \"last\" end=true");
     let reset = frame(0x03, 0, 0, 3, &[0, 0, 0, 1, 0, 0]);
     let given_up = vec![opened.clone(), reset, on(3, b"late"), on(3, b"later")];
     check(server, &requests(&given_up), "Reset 3");
     let part = |bytes| frame(DATA, MESSAGE | LENGTH | MORE, 0, 3, bytes);
     let parts = [part(&[0, 0, 0, 0, 0, 0, 0, 6, b'p', b'a']), on(3, b"rts.")];
-    let parts = [&[opened.clone()][..], &parts].concat();
+    let parts = [slice::from_ref(&opened), &parts].concat();
     check_events(server, &requests(&parts), "Message 3 \"parts.\" end=false");
     let cases = [
         (vec![on(5, b"x")], "was not opened"),
         (vec![last, on(3, b"x")], "DATA behind END"),
-        (vec![frame(DATA, MESSAGE, 1, 3, b"x")], "a method in a frame"),
+        (
+            vec![frame(DATA, MESSAGE, 1, 3, b"x")],
+            "a method in a frame",
+        ),
         (vec![on(3, &[7; 65_537])], "frame_bytes_max"),
     ];
     for (broken, rule) in cases {
-        let broken = [&[opened.clone()][..], &broken, &[on(3, b"late")]].concat();
+        let broken = [slice::from_ref(&opened), &broken, &[on(3, b"late")]].concat();
         check_events(server, &requests(&broken), rule);
     }
     // All is read before the first message is taken.

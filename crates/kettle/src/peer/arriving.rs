@@ -19,6 +19,10 @@ pub(super) struct Untaken {
 }
 
 impl Untaken {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn is_too_much(&self) -> bool {
         UNTAKEN_BYTES_MAX <= self.bytes
     }

@@ -3,6 +3,7 @@
 use super::Turn;
 use super::arriving::{Arriving, Untaken};
 use super::handler::Handler;
+use super::held::{Held, Holdings};
 use super::replying::Replying;
 use super::sending::Room;
 use crate::inbox;
@@ -24,6 +25,7 @@ use std::task::Poll;
 pub(crate) struct Hosted {
     pub(crate) router: Router,
     pub(crate) interceptors: Interceptors<Inbound, Outbound>,
+    pub(crate) holdings: Arc<Holdings>,
 }
 
 /// The clock is read after so many polls of one connection in a row: reading it costs as much as a
@@ -44,6 +46,7 @@ pub(crate) struct Serving {
     credit_step: u64,
     pub(super) room: Room,
     pub(super) untaken: Untaken,
+    pub(super) held: Held,
     /// Calls that got messages in the last round of events.
     fresh: Vec<CallId>,
     /// Polls since the clock was read, and whose the last was.
@@ -72,6 +75,7 @@ struct Head {
 
 impl Serving {
     pub(crate) fn new(hosted: Arc<Hosted>, remote: Option<SocketAddr>) -> Self {
+        let held = Held::new(Arc::clone(&hosted.holdings));
         Self {
             hosted,
             remote,
@@ -81,6 +85,7 @@ impl Serving {
             credit_step: u64::from(Limits::default().call_credit_bytes / 2),
             room: Room::default(),
             untaken: Untaken::default(),
+            held,
             fresh: Vec::new(),
             unwatched: 0,
             polled: None,

@@ -3,6 +3,7 @@
 use super::Threads;
 use crate::command::Command;
 use crate::error::Kind;
+use crate::peer::Holdings;
 use crate::pool::Pool;
 use crate::reactor::Seat;
 use crate::stats::Stats;
@@ -31,6 +32,7 @@ struct Shared {
     seats: Arc<[Seat]>,
     threads: Option<Arc<Threads>>,
     pool: Arc<Pool>,
+    holdings: Arc<Holdings>,
 }
 
 impl ServerHandle {
@@ -40,13 +42,14 @@ impl ServerHandle {
         seats: Arc<[Seat]>,
         threads: Vec<JoinHandle<()>>,
         connections: Option<Arc<Threads>>,
-        pool: Arc<Pool>,
+        (pool, holdings): (Arc<Pool>, Arc<Holdings>),
     ) -> Self {
         let shared = Arc::new(Shared {
             grace,
             seats,
             threads: connections,
             pool,
+            holdings,
         });
         Self {
             local,
@@ -198,6 +201,7 @@ impl Shared {
         if let Some(threads) = &self.threads {
             threads.add_to(&mut total);
         }
+        total.held_bytes = self.holdings.bytes();
         total
     }
 }

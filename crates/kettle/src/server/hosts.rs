@@ -48,7 +48,10 @@ fn start_loops(
     local: SocketAddr,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
-    let pool = Arc::clone(&serves.pool);
+    let (pool, holdings) = (
+        Arc::clone(&serves.pool),
+        Arc::clone(&serves.hosted.holdings),
+    );
     let hosts_clients = builder.open_driver.is_some() || builder.model != Model::Blocking;
     let builder = Arc::new(builder);
     let (mut threads, mut seats) = (Vec::new(), Vec::new());
@@ -105,7 +108,7 @@ fn start_loops(
         seats,
         threads,
         None,
-        pool,
+        (pool, holdings),
     ))
 }
 
@@ -133,7 +136,10 @@ fn start_threads(
     local: SocketAddr,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
-    let pool = Arc::clone(&serves.pool);
+    let (pool, holdings) = (
+        Arc::clone(&serves.pool),
+        Arc::clone(&serves.hosted.holdings),
+    );
     let threads = Arc::new(Threads::new(serves, builder.driver, builder.threads_max));
     let mut reactor = Reactor::new(builder.open_driver()?);
     let seat = Seat {
@@ -157,7 +163,7 @@ fn start_threads(
         seats,
         vec![acceptor],
         Some(threads),
-        pool,
+        (pool, holdings),
     ))
 }
 

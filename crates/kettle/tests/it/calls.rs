@@ -148,7 +148,7 @@ fn a_handler_may_wake_itself(model: Model) {
     };
     let reply = block_on(client.run(wake)).unwrap();
     assert_eq!(reply.get_ref().payload, "again");
-    assert_eq!(host.server.stats().handlers_pending, 0);
+    host.until("its end", |host| host.server.stats().handlers_pending == 0);
 }
 
 fn a_panic_ends_its_call_only(model: Model) {
@@ -203,6 +203,9 @@ fn a_dropped_call_is_cancelled(model: Model) {
         let mut call = pin!(client.run(task(Behaviour::Never)));
         assert!(poll_once(call.as_mut()).is_pending());
         host.until("the handler's start", |host| host.service.waiting() == 1);
+        host.until("its count", |host| {
+            host.server.stats().handlers_pending == 1
+        });
     }
     host.until("the handler's end", |host| host.service.dropped() == 1);
     assert!(block_on(client.run(task(Behaviour::Echo))).is_ok());

@@ -66,8 +66,13 @@ impl RawClient {
 
     /// All bytes that are to be sent.
     pub fn output(&mut self) -> Vec<u8> {
+        self.output_in_parts(u64::MAX)
+    }
+
+    /// The same, with messages in frames of so many bytes.
+    pub fn output_in_parts(&mut self, frame_bytes: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while let Some(payload) = self.machine.poll_transmit(NOW, u64::MAX) {
+        while let Some(payload) = self.machine.poll_transmit(NOW, frame_bytes) {
             bytes.extend(payload.into_chain().unwrap().to_vec());
         }
         bytes

@@ -414,7 +414,7 @@ fn a_client_that_is_gone_without_a_word_is_left(model: Model) {
     let mut gone = RawClient::connect(host.server.local_addr());
     gone.open(&task(Behaviour::Never));
     gone.flush();
-    host.until("the handler's start", |host| host.service.waiting() == 1);
+    host.until("the handler's start", |host| host.service.started() == 1);
     let begin = Instant::now();
     host.until("the handler's end", |host| host.service.dropped() == 1);
     assert!(

@@ -15,9 +15,10 @@ use prost::Message;
 use std::io::Write;
 use std::net::TcpStream;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::{Duration, Instant};
 
 on_every_model! {
@@ -30,6 +31,7 @@ on_every_model! {
     a_message_of_ten_windows_passes
     a_pause_in_the_middle_of_a_message_ends
     half_messages_hold_up_nobody
+    a_server_holds_bounded_parts_of_messages
     a_silent_client_is_pushed_to
     both_sides_send_more_than_sockets_hold
     a_long_stream_passes_in_order
@@ -351,6 +353,50 @@ fn a_pause_in_the_middle_of_a_message_ends(model: Model) {
     for _ in 0..2 {
         assert_eq!(client.finished(), Some(true), "both calls end");
     }
+}
+
+/// Many connections begin messages that would fill what the server may hold several times.
+fn a_server_holds_bounded_parts_of_messages(model: Model) {
+    const MAX: u64 = 256 * 1024;
+    const MESSAGE: usize = 900_000;
+    let count: usize = if model == Model::Blocking { 1 } else { 12 };
+    let host = host_with(Server::builder().model(model).held_bytes_max(MAX));
+    let gate = Arc::new(Barrier::new(count + 1));
+    let clients: Vec<_> = (0..count)
+        .map(|_| {
+            let mut client = RawClient::connect(host.server.local_addr());
+            client.flush();
+            assert!(matches!(client.event(), Some(Event::Ready)));
+            client.open(&echo(vec![b'x'; MESSAGE]));
+            let gate = Arc::clone(&gate);
+            // Where the server does not read, sockets do not hold as much as this.
+            thread::spawn(move || {
+                let bytes = client.output_in_parts(30_000);
+                let (begin, rest) = bytes.split_at(bytes.len() - 50_000);
+                let mut stream = client.stream.try_clone().unwrap();
+                let begin = begin.to_vec();
+                let writer = thread::spawn(move || stream.write_all(&begin).map(|()| stream));
+                gate.wait();
+                writer.join().unwrap().unwrap().write_all(rest).unwrap();
+                client.finished()
+            })
+        })
+        .collect();
+    let held = settled(&host, "begun messages", |host| {
+        host.server.stats().held_bytes
+    });
+    // A receive for each, and one message that may become whole.
+    let bound = MAX + count as u64 * 64 * 1024 + MESSAGE as u64;
+    assert!(held <= bound, "{held} bytes are held");
+    if 1 < count {
+        assert!(MAX <= held, "{held} bytes are held");
+        assert!(block_on(host.client().run(echo("short"))).is_ok());
+    }
+    gate.wait();
+    for client in clients {
+        assert_eq!(client.join().unwrap(), Some(true));
+    }
+    host.until("nothing held", |host| host.server.stats().held_bytes == 0);
 }
 
 fn a_silent_client_is_pushed_to(model: Model) {
