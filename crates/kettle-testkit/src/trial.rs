@@ -158,6 +158,10 @@ async fn behave(
             later.await;
             reply(request.into_inner().payload)
         }
+        Behaviour::Sleep => {
+            kettle::sleep(Duration::from_micros(number)).await;
+            reply(request.into_inner().payload)
+        }
         Behaviour::SelfWake => {
             wake_self(number).await;
             reply(request.into_inner().payload)
@@ -178,16 +182,7 @@ async fn behave(
                 ..Outcome::default()
             }))
         }
-        Behaviour::CallBack => {
-            let url = String::from_utf8_lossy(&request.get_ref().payload).into_owned();
-            let channel = Channel::builder(url).connect_lazy()?;
-            let client = trial_client::TrialClient::new(channel);
-            let echo = Task {
-                payload: "from inside".into(),
-                ..task(Behaviour::Echo)
-            };
-            client.run(echo).await
-        }
+        Behaviour::CallBack => call_back(&request).await,
         Behaviour::Forward => forward(&request).await,
         Behaviour::Block => {
             counters.gate.pass();
@@ -212,6 +207,17 @@ async fn behave(
             client.run(echo)
         }
     }
+}
+
+/// What [`Behaviour::CallBack`] does.
+async fn call_back(request: &Request<Task>) -> Result<Response<Outcome>, Status> {
+    let url = String::from_utf8_lossy(&request.get_ref().payload).into_owned();
+    let channel = Channel::builder(url).connect_lazy()?;
+    let echo = Task {
+        payload: "from inside".into(),
+        ..task(Behaviour::Echo)
+    };
+    trial_client::TrialClient::new(channel).run(echo).await
 }
 
 /// What [`Behaviour::Forward`] does.

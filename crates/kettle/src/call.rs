@@ -68,7 +68,7 @@ impl CallRequest {
             return repeat.ended(outcome).then_some(self);
         }
         match (self.caller, outcome) {
-            (Caller::One(promise), outcome) => promise.answer(outcome),
+            (Caller::One(promise), outcome) => drop(promise.answer(outcome)),
             (Caller::Many(feed), Err(status)) => feed.end(status),
             (Caller::Many(_) | Caller::Again(_), _) => {}
         }

@@ -3,6 +3,7 @@
 mod builder;
 
 pub use builder::ChannelBuilder;
+pub(crate) use builder::client_loop;
 
 use crate::call::{CallRequest, Caller, Content, Place};
 use crate::clock::Clock;

@@ -5,6 +5,8 @@ use crate::call::{CallRequest, Place};
 use crate::key::PeerKey;
 use crate::link::LinkConfig;
 use crate::pending::Promise;
+use crate::sleep::Dropped;
+use kettle_proto::Instant;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +42,11 @@ pub(crate) enum Command {
     Resolved {
         key: PeerKey,
         addresses: io::Result<Vec<SocketAddr>>,
+    },
+    /// Wake a sleep at its time.
+    Sleep {
+        until: Instant,
+        promise: Promise<(), Dropped>,
     },
     /// Run what is left of a handler whose call is over.
     Finish(Unfinished),

@@ -7,12 +7,11 @@
 use crate::ambient;
 use crate::answer::collect;
 use crate::command::{Command, Unfinished};
-use crate::mailbox::Mailbox;
 use crate::peer::panicked;
+use crate::reactor;
 use crate::source::{BoxSource, Sink, Source};
 use crate::{Answer, BoxAnswer, BoxFuture, Code, Outbound, Reply, Response, Status};
 use kettle_buf::{Encode, Payload};
-use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -46,16 +45,6 @@ const TURN_MESSAGES_MAX: usize = 256;
 pub(crate) struct Finishing {
     running: AtomicUsize,
     max: usize,
-}
-
-thread_local! {
-    /// The mailbox of the server's loop that runs on this thread.
-    static HOME: RefCell<Option<Arc<Mailbox>>> = const { RefCell::new(None) };
-}
-
-/// Handlers that are dropped on this thread from now on run on, on the loop with this mailbox.
-pub(crate) fn set_home(mailbox: &Arc<Mailbox>) {
-    HOME.set(Some(Arc::clone(mailbox)));
 }
 
 impl Finishing {
@@ -107,7 +96,7 @@ impl Finish {
         };
         let command = Command::Finish(Unfinished(Box::pin(task)));
         // A loop that has ended gives it back, and so it is dropped.
-        HOME.with_borrow(|home| home.as_ref().map(|home| drop(home.send(command))));
+        drop(reactor::home().map(|home| home.send(command)));
     }
 }
 
@@ -297,6 +286,7 @@ impl Drop for Task {
 mod tests {
     use super::*;
     use crate::answer;
+    use crate::mailbox::Mailbox;
     use kettle_io::DriverConfig;
     use std::sync::Mutex;
     use std::task::Waker;
@@ -342,7 +332,7 @@ mod tests {
     fn gone(finishing: &Arc<Finishing>, answer: BoxAnswer) -> Option<BoxFuture<'static, ()>> {
         let driver = kettle_io::open(crate::Model::Epoll, &DriverConfig::default()).unwrap();
         let mailbox = Arc::new(Mailbox::new(driver.waker()));
-        set_home(&mailbox);
+        let _home = reactor::be_home(&mailbox);
         let mut answer = finishing.last("/tea/Pour", answer);
         let mut cx = Context::from_waker(Waker::noop());
         let mut nobody = Passing {

@@ -45,6 +45,7 @@ mod request;
 mod router;
 mod server;
 mod service;
+mod sleep;
 mod source;
 mod stats;
 mod streaming;
@@ -67,6 +68,7 @@ pub use local::LocalLoop;
 pub use request::{IntoRequest, Request, Response};
 pub use server::{Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};
+pub use sleep::{Sleep, sleep};
 pub use stats::{LongestTurn, Stats};
 pub use streaming::{IntoStreamingRequest, Streaming};
 

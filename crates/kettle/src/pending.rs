@@ -58,9 +58,9 @@ pub(crate) fn pair<T, N, F: FnMut(N)>(on_drop: F) -> (Promise<T, N>, Pending<T, 
 }
 
 impl<T, N> Promise<T, N> {
-    /// Answers. Does nothing when the caller is gone.
-    pub(crate) fn answer(self, answer: Result<T, Status>) {
-        settle(&self.shared, answer);
+    /// Answers. False when the caller is gone: then it does nothing.
+    pub(crate) fn answer(self, answer: Result<T, Status>) -> bool {
+        settle(&self.shared, answer)
     }
 
     /// Leaves the note that is handed out when the caller goes away. False when it has gone already.
@@ -82,10 +82,11 @@ impl<T, N> Drop for Promise<T, N> {
     }
 }
 
-fn settle<T, N>(shared: &Mutex<Shared<T, N>>, answer: Result<T, Status>) {
+/// Whether somebody gets the answer.
+fn settle<T, N>(shared: &Mutex<Shared<T, N>>, answer: Result<T, Status>) -> bool {
     let mut shared = lock(shared);
     if shared.state != State::Open {
-        return;
+        return false;
     }
     shared.state = State::Answered;
     shared.answer = Some(answer);
@@ -95,6 +96,7 @@ fn settle<T, N>(shared: &Mutex<Shared<T, N>>, answer: Result<T, Status>) {
     if let Some(waker) = waker {
         waker.wake();
     }
+    true
 }
 
 impl<T, N, F: FnMut(N) + Unpin> Future for Pending<T, N, F> {
@@ -116,13 +118,14 @@ impl<T, N, F: FnMut(N) + Unpin> Future for Pending<T, N, F> {
 
 impl<T, N, F: FnMut(N)> Drop for Pending<T, N, F> {
     fn drop(&mut self) {
-        let note = {
+        // What the waker holds is let go of now, not when the loop looks here; dropping it is user code.
+        let (note, _waker) = {
             let mut shared = lock(&self.shared);
             if shared.state != State::Open {
                 return;
             }
             shared.state = State::Abandoned;
-            shared.note.take()
+            (shared.note.take(), shared.waker.take())
         };
         if let Some(note) = note {
             (self.on_drop)(note);

@@ -9,15 +9,17 @@ mod clients;
 mod connecting;
 mod connection;
 mod driven;
+mod home;
 mod link;
+mod sleepers;
 mod tasks;
 
 pub(crate) use acceptor::{OwnThread, Placement, Seat};
+pub(crate) use home::{be_home, home};
 
 use crate::clock::Clock;
 use crate::command::{Command, Unfinished};
 use crate::context::Context;
-use crate::finish;
 use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
 use crate::peer::{Hosted, Spare};
@@ -32,6 +34,7 @@ use kettle_io::{Completion, Driver, OpKind, Patience, Token};
 use kettle_proto::limits::Limits;
 use kettle_proto::{Instant, Status};
 use slab::Slab;
+use sleepers::Sleepers;
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
@@ -67,6 +70,7 @@ pub(crate) struct Reactor {
     /// Connections to be pumped in this turn, or the next when it is waiting.
     ready: Vec<u32>,
     timers: Timers,
+    sleepers: Sleepers,
     completions: Vec<Completion>,
     notes: Vec<Note>,
     woken: Vec<Arc<Alarm>>,
@@ -128,6 +132,7 @@ impl Reactor {
             generation: 0,
             ready: Vec::new(),
             timers: Timers::default(),
+            sleepers: Sleepers::default(),
             completions: Vec::new(),
             notes: Vec::new(),
             woken: Vec::new(),
@@ -163,7 +168,7 @@ impl Reactor {
 
     /// Runs until a [`Command::Stop`] was carried out.
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        finish::set_home(&self.mailbox);
+        let _home = be_home(&self.mailbox);
         while self.stop == Stop::Running || self.is_busy() {
             self.turn(None)?;
         }
@@ -172,7 +177,7 @@ impl Reactor {
 
     /// Runs while there are connections; for a thread that serves one.
     fn run_while_connected(&mut self) -> io::Result<()> {
-        finish::set_home(&self.mailbox);
+        let _home = be_home(&self.mailbox);
         while self.is_busy() {
             self.turn(None)?;
         }
@@ -190,6 +195,7 @@ impl Reactor {
 
     /// One turn of a loop on the caller's thread, whose channels live on it meanwhile.
     pub(crate) fn local_turn(&mut self, until: Option<std::time::Instant>) -> io::Result<()> {
+        let _home = be_home(&self.mailbox);
         let mailbox = Arc::clone(&self.mailbox);
         let outer = CURRENT.replace(Some(mailbox));
         let until = until.map(|until| self.clock.at(until));
@@ -243,8 +249,9 @@ impl Reactor {
                     Stop::Running => None,
                     Stop::Draining(until) | Stop::Leaving(until) => Some(until),
                 };
-                let timers = [self.timers.next(), self.clients.timers.next(), stop, until];
-                let next = timers.into_iter().flatten();
+                let (timers, links) = (self.timers.next(), self.clients.timers.next());
+                let times = [timers, links, self.sleepers.next(), stop, until];
+                let next = times.into_iter().flatten();
                 // The time of the last turn may be long ago.
                 next.min().map(|next| next - self.clock.now())
             }
@@ -280,6 +287,7 @@ impl Reactor {
     }
 
     fn fire_timers(&mut self) {
+        self.sleepers.wake(self.now);
         self.link_timeouts();
         while let Some((time, key)) = self.timers.pop(self.now) {
             let key = PeerKey::from_u64(key);
@@ -407,6 +415,7 @@ impl Reactor {
                 self.lookups -= 1;
                 self.resolved(key, addresses);
             }
+            Command::Sleep { until, promise } => self.sleepers.add(until, promise),
             Command::Finish(unfinished) => self.finish(unfinished),
             Command::Forget { link } => self.client_forget(link),
         }

@@ -5,7 +5,8 @@ use super::{
     wake_self,
 };
 use futures_core::Stream;
-use kettle::{BoxFuture, Request, Response, Status, Streaming};
+use kettle::{BoxFuture, Request, Response, Sleep, Status, Streaming};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +33,8 @@ pub(super) async fn collect(
 
 /// The replies to one task. [`Behaviour::Echo`]: the payload, `number` times; [`Behaviour::Large`]: messages
 /// of `number` bytes without end; [`Behaviour::Never`]: none, without end; [`Behaviour::Thread`]: the payload
-/// again and again, another thread having slept for `number` milliseconds before each;
+/// again and again, another thread having slept for `number` milliseconds before each; [`Behaviour::Sleep`]: the
+/// payload again and again, with a sleep of `number` microseconds before each;
 /// [`Behaviour::ThreadNames`]: the name of the thread that makes it, `number` times;
 /// [`Behaviour::PanicLater`] and [`Behaviour::Fail`]: the payload three times, then a panic or the error.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub struct Push {
     request: Request<Task>,
     sent: u64,
     later: Option<Later>,
+    sleep: Option<Sleep>,
     started: Option<Started>,
 }
 
@@ -58,6 +61,7 @@ impl Push {
             request: Request::new(task),
             sent: 0,
             later: None,
+            sleep: None,
             started: Some(started),
         }))
     }
@@ -79,8 +83,14 @@ impl Push {
             Behaviour::Thread => {
                 let pause = Duration::from_millis(task.number);
                 let later = self.later.get_or_insert_with(|| Later::after(pause));
-                ready!(Future::poll(Pin::new(later), cx));
+                ready!(Pin::new(later).poll(cx));
                 self.later = None;
+            }
+            Behaviour::Sleep => {
+                let pause = Duration::from_micros(task.number);
+                let sleep = self.sleep.get_or_insert_with(|| kettle::sleep(pause));
+                ready!(Pin::new(sleep).poll(cx));
+                self.sleep = None;
             }
             Behaviour::PanicLater if number == 3 => panic!("told to panic later"),
             Behaviour::Fail if number == 3 => {

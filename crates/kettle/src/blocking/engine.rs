@@ -97,6 +97,7 @@ impl Engine {
     /// The same for a future that may wait for other threads. What waits for the loop in it should be
     /// woken by [`Engine::waker`].
     pub(super) fn run_wakeable<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        let _home = reactor::be_home(&self.mailbox());
         self.drive(future, &self.alarm_waker, |reactor| {
             // The engine has two: nobody else can wake when there are no more.
             let wakeable = 2 < Arc::strong_count(&self.alarm);

@@ -277,7 +277,7 @@ impl fmt::Debug for ChannelBuilder {
 }
 
 /// The process-wide client loop of a model, started at its first use. It runs as long as the process.
-fn client_loop(model: Model) -> Result<Arc<Mailbox>, Error> {
+pub(crate) fn client_loop(model: Model) -> Result<Arc<Mailbox>, Error> {
     static LOOPS: Mutex<Vec<(Model, Arc<Mailbox>)>> = Mutex::new(Vec::new());
     let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, mailbox)) = loops.iter().find(|(have, _)| *have == model) {

@@ -269,7 +269,7 @@ impl Work {
     /// The handler panicked.
     fn fail(&mut self, status: Status) {
         match (self.answered.take(), &mut self.stage) {
-            (Some(answered), _) => answered.answer(Err(status)),
+            (Some(answered), _) => drop(answered.answer(Err(status))),
             (None, Stage::Replies(_, ahead)) => ahead.end(Err(status)),
             _ => {}
         }

@@ -31,14 +31,14 @@ on_every_model! {
 /// On the loop and on the pool.
 const PLACES: [fn(Hosting) -> Hosting; 2] = [|hosting| hosting, Hosting::on_pool];
 
-fn finishing(builder: ServerBuilder, place: fn(Hosting) -> Hosting) -> Host {
+pub fn finishing(builder: ServerBuilder, place: fn(Hosting) -> Hosting) -> Host {
     host_so(builder, |server| {
         place(server.on_disconnect(Disconnect::Finish))
     })
 }
 
 /// Makes these calls, and goes away when their handlers have started.
-fn call_and_go(host: &Host, calls: &[(&str, Task)]) {
+pub fn call_and_go(host: &Host, calls: &[(&str, Task)]) {
     let nobody = |host: &Host| host.server.stats().connections == 0;
     host.until("the end of other connections", nobody);
     let started = host.service.started() + calls.len() as u64;
@@ -54,7 +54,7 @@ fn call_and_go(host: &Host, calls: &[(&str, Task)]) {
     host.until("the connection's end", nobody);
 }
 
-fn finished(host: &Host, dropped: u64) {
+pub fn finished(host: &Host, dropped: u64) {
     host.until("the handlers' end", |host| host.service.waiting() == 0);
     assert_eq!(host.service.dropped(), dropped);
 }

@@ -13,5 +13,6 @@ mod raw;
 mod recovery;
 mod repeat;
 mod servers;
+mod sleep;
 mod streams;
 mod tokio_context;
