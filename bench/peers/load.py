@@ -50,13 +50,18 @@ def measure(server, load, secs):
 
 
 def start(server, load, warmup, secs, log=None):
-    command = {"h2load": h2load_command, "kettle": kettle_command}.get(server.client, own_command)
+    command = {"h2load": h2load_command, "kettle": kettle_command}.get(program(server), own_command)
     words = command(server, load, warmup, secs)
     if log:
         words[1:1] = ["--log-file", log]
     return subprocess.Popen(
         ["taskset", "-c", CLIENT_CORE, *words], stdout=subprocess.PIPE, text=True
     )
+
+
+def program(server):
+    """A client without its options."""
+    return server.client.split()[0]
 
 
 def finish(server, client, secs):
@@ -67,7 +72,7 @@ def finish(server, client, secs):
     if server.client == "h2load":
         return h2load_report(out, secs)
     report = json.loads(out)
-    if server.client == "kettle":
+    if program(server) == "kettle":
         if report["errors"] or report.get("unserved"):
             raise RuntimeError(f"{server.name}: failed calls: {out}")
         report["requests"] = report["calls"]
@@ -83,7 +88,8 @@ def own_command(server, load, warmup, secs):
 
 
 def kettle_command(server, load, warmup, secs):
-    words = [KETTLE, "bench", f"kettle://127.0.0.1:{server.port}", "--json"]
+    options = server.client.split()[1:]
+    words = [KETTLE, "bench", f"kettle://127.0.0.1:{server.port}", "--json", *options]
     words += ["--connections", str(load.connections), "--in-flight", str(load.depth)]
     return words + ["--payload", str(load.payload), "--warmup", str(warmup), "--duration", str(secs)]
 

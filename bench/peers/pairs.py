@@ -8,7 +8,7 @@ from load import Load, check_grpc, measure
 from sample import machine
 from servers import PORT, Server
 
-FIGURES = ("cpu_us", "rps", "util", "client_util", "switches", "forced", "noise")
+FIGURES = ("cpu_us", "client_us", "rps", "util", "client_util", "switches", "forced", "noise")
 
 
 def pairs(a, b, loads, payloads, count, secs, json_file=None):
@@ -38,13 +38,18 @@ def compare(server_a, server_b, load, count, secs):
 
 def summary(runs):
     """Ratio and its quartiles over the pairs; the median of every other figure for A and for B."""
-    ratios = [a["cpu_us"] / b["cpu_us"] for a, b in runs]
-    q1, median, q3 = statistics.quantiles(ratios, n=4, method="inclusive")
+    q1, median, q3 = quartiles([a["cpu_us"] / b["cpu_us"] for a, b in runs])
+    both = lambda run: run["cpu_us"] + run["client_us"]
+    ends = quartiles([both(a) / both(b) for a, b in runs])
     sides = {
         figure: [statistics.median(pair[side][figure] for pair in runs) for side in (0, 1)]
         for figure in FIGURES
     }
-    return {"ratio": median, "q1": q1, "q3": q3, **sides}
+    return {"ratio": median, "q1": q1, "q3": q3, "both_ends": ends, **sides}
+
+
+def quartiles(ratios):
+    return statistics.quantiles(ratios, n=4, method="inclusive")
 
 
 def markdown(a, b, state, rows):
@@ -53,8 +58,9 @@ def markdown(a, b, state, rows):
         "",
         "| load | payload | A µs | B µs | **A/B median** | quartiles | krps A / B "
         "| system calls per request A / B | waits per 1,000 requests A / B "
-        "| server core used A / B | client core used A / B | noise A / B |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| server core used A / B | client core used A / B | noise A / B "
+        "| client µs A / B | with the client A/B |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row_of(row) for row in rows]
     lines += [
@@ -82,5 +88,7 @@ def row_of(row):
         both(row["util"], "{:.0%}"),
         both(row["client_util"], "{:.0%}"),
         both(row["noise"], "{:.0%}"),
+        both(row["client_us"], "{:.2f}"),
+        "{1:.2f} ({0:.2f}–{2:.2f})".format(*row["both_ends"]),
     ]
     return "| " + " | ".join(cells) + " |"

@@ -91,6 +91,7 @@ class Sample:
             "sys_share": (later.system - self.system) / ticks if ticks else 0.0,
             "util": server / secs,
             "client_util": (later.client - self.client) / secs,
+            "client_us": (later.client - self.client) / requests * 1e6,
             "noise": (later.busy - self.busy - server) / secs,
             "switches": (later.voluntary - self.voluntary) / requests,
             "forced": (later.forced - self.forced) / requests,

@@ -45,6 +45,7 @@ def all_peers():
     grpc_cpp = TARGET / "cpp/grpc_cpp_server"
     peers = {
         "raw epoll": peer(RELEASE / "raw_epoll", "loadgen"),
+        "raw blocking": peer(RELEASE / "raw_blocking", "blocking_client"),
         "raw io_uring": peer(RELEASE / "raw_uring", "loadgen"),
         "raw tokio": peer(RELEASE / "raw_tokio", "loadgen", "--mode", "1"),
         "tokio codec": peer(RELEASE / "raw_tokio", "loadgen", "--mode", "0"),
@@ -58,6 +59,7 @@ def all_peers():
         "grpc-c++": peer(grpc_cpp, "h2load"),
         "grpc-c++/callback": peer(grpc_cpp, "h2load", "--mode", "callback"),
         "kettle native": kettle("epoll", "kettle"),
+        "kettle blocking client": kettle("blocking", "kettle --blocking"),
         "kettle grpc": kettle("epoll", "h2load"),
     }
     for model in MODELS:

@@ -59,6 +59,7 @@ class Window(unittest.TestCase):
             "sys_share": 0.75,
             "util": 0.5,
             "client_util": 0.75,
+            "client_us": 750.0,
             "noise": 0.1,
             "switches": 0.1,
             "forced": 0.005,
@@ -72,12 +73,13 @@ class Pairs(unittest.TestCase):
     def test_ratio_is_taken_pair_by_pair(self):
         zeros = dict.fromkeys(pairs.FIGURES, 0)
         runs = [
-            [zeros | {"cpu_us": a}, zeros | {"cpu_us": b}]
+            [zeros | {"cpu_us": a, "client_us": 1}, zeros | {"cpu_us": b, "client_us": 2}]
             for a, b in [(2, 1), (30, 10), (4, 1), (50, 10), (6, 1)]
         ]
         got = pairs.summary(runs)
         self.assertEqual((got["q1"], got["ratio"], got["q3"]), (3, 4, 5))
         self.assertEqual(got["cpu_us"], [6, 1])
+        self.assertEqual(got["both_ends"], [5 / 3, 7 / 3, 31 / 12])
 
 
 class Reports(unittest.TestCase):
