@@ -90,7 +90,10 @@ def own_command(server, load, warmup, secs):
 def kettle_command(server, load, warmup, secs):
     options = server.client.split()[1:]
     words = [KETTLE, "bench", f"kettle://127.0.0.1:{server.port}", "--json", *options]
-    words += ["--connections", str(load.connections), "--in-flight", str(load.depth)]
+    if "--blocking" not in options:
+        words += ["--connections", str(load.connections), "--in-flight", str(load.depth)]
+    elif str(load) != "1x1":
+        raise RuntimeError(f"{server.name}: a blocking client loads 1x1, not {load}")
     return words + ["--payload", str(load.payload), "--warmup", str(warmup), "--duration", str(secs)]
 
 

@@ -231,6 +231,23 @@ pub struct BenchArgs {
     /// unary: open loop, with so many calls per second over all connections.
     #[arg(short, long, value_name = "CALLS", conflicts_with = "in_flight", value_parser = rate)]
     pub rate: Option<f64>,
+    /// unary: so many calls of a hundred are slow, 0 to 99; latencies are of the others, and those of the slow
+    /// ones stand apart.
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "rate")]
+    pub slow: Option<f64>,
+    /// How long the server waits with its reply to a slow call.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5ms",
+        requires = "slow"
+    )]
+    #[arg(value_parser = duration::parse_positive)]
+    pub slow_wait: Duration,
+    /// Call with a blocking client, on this thread: one connection, one unary call at a time.
+    #[arg(long, conflicts_with_all = ["connections", "idle", "local_address", "method", "streams"])]
+    #[arg(conflicts_with_all = ["in_flight", "rate", "slow"])]
+    pub blocking: bool,
     /// Open loop: calls that may wait for their answers; what is due beyond that is not sent, and
     /// counted.
     #[arg(long, value_name = "N", default_value_t = 10_000, requires = "rate")]
@@ -263,6 +280,8 @@ impl BenchArgs {
         let (unary, bidi) = (self.method == Kind::Unary, self.method == Kind::Bidi);
         let misplaced = if !unary && self.rate.is_some() {
             "--rate is for --method unary"
+        } else if !unary && self.slow.is_some() {
+            "--slow is for --method unary"
         } else if unary && self.streams.is_some() {
             "--streams is for methods that stream: see --method"
         } else if !unary && !bidi && self.in_flight.is_some() {
@@ -411,6 +430,14 @@ fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
 }
 
 /// Calls per second.
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    match (0.0..=99.0).contains(&percent) {
+        true => Ok(percent),
+        false => Err("it is not between 0 and 99".to_owned()),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match (0.001..=10e6).contains(&rate) {

@@ -5,6 +5,7 @@ use futures_core::Stream;
 use kettle::{Request, Response, Status, Streaming};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// What `kettle-build` generated from `proto/echo/v1/echo.proto`.
 pub mod v1 {
@@ -19,6 +20,9 @@ const FIELD_BYTES: usize = 5;
 /// Longest payload of a reply, so that the whole message fits kettle's default limit of 4 MiB.
 pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024 - FIELD_BYTES;
 
+/// Longest wait before a reply: who wants to hold a call for longer mistook the unit.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// What replies of a wanted length are cut from. Zeros take no room in the binary, and no memory
 /// until they are read.
 static FILLER: [u8; PAYLOAD_BYTES_MAX] = [0; PAYLOAD_BYTES_MAX];
@@ -29,7 +33,11 @@ pub struct Echo;
 
 impl v1::echo_server::Echo for Echo {
     async fn unary(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
-        Ok(Response::new(reply(request.into_inner())?))
+        let request = request.into_inner();
+        if request.wait_us != 0 {
+            kettle::sleep(wait(request.wait_us)?).await;
+        }
+        Ok(Response::new(reply(request)?))
     }
 
     async fn client_stream(
@@ -50,7 +58,7 @@ impl v1::echo_server::Echo for Echo {
         &self,
         request: Request<EchoRequest>,
     ) -> Result<Response<Repeat>, Status> {
-        let EchoRequest { payload, want } = request.into_inner();
+        let EchoRequest { payload, want, .. } = request.into_inner();
         Ok(Response::new(Repeat {
             payload,
             left: want,
@@ -103,8 +111,18 @@ impl Stream for Each {
     }
 }
 
+fn wait(micros: u32) -> Result<Duration, Status> {
+    let wait = Duration::from_micros(micros.into());
+    match wait <= WAIT_MAX {
+        true => Ok(wait),
+        false => Err(Status::invalid_argument(format!(
+            "wait_us is {micros}; this server waits {WAIT_MAX:?} at most"
+        ))),
+    }
+}
+
 fn reply(request: EchoRequest) -> Result<EchoReply, Status> {
-    let EchoRequest { payload, want } = request;
+    let EchoRequest { payload, want, .. } = request;
     let payload = match want {
         0 => payload,
         _ => filler(want)?,
@@ -135,6 +153,7 @@ mod tests {
         let request = EchoRequest {
             payload: Bytes::from_static(payload),
             want,
+            wait_us: 0,
         };
         let reply =
             pin!(Echo.unary(Request::new(request))).poll(&mut Context::from_waker(Waker::noop()));
@@ -156,6 +175,7 @@ mod tests {
         let request = EchoRequest {
             payload: Bytes::from_static(b"kettle"),
             want: 3,
+            wait_us: 0,
         };
         let mut context = Context::from_waker(Waker::noop());
         let mut replies = pin!(Echo.server_stream(Request::new(request)));
@@ -179,6 +199,14 @@ mod tests {
         for want in [1, 128, PAYLOAD_BYTES_MAX] {
             assert_eq!(call(b"ignored", want as u64).unwrap().len(), want);
         }
+    }
+
+    #[test]
+    fn it_does_not_wait_for_long() {
+        assert_eq!(wait(10_000_000).unwrap(), WAIT_MAX);
+        let status = wait(10_000_001).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("10s at most"), "{status}");
     }
 
     #[test]

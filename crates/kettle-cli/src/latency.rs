@@ -51,6 +51,11 @@ impl Latencies {
         self.histogram.saturating_record_n(nanos, count);
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
     /// What is told of them.
     pub fn percentiles(&self) -> Percentiles {
         let micros = |nanos: u64| nanos as f64 / 1000.0;

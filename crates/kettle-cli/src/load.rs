@@ -1,18 +1,21 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
-//! `connect.rs` opens connections, `closed.rs` and `open.rs` keep calls coming and `streams.rs` messages,
-//! `call.rs` is one call, `record.rs` what is written down of them.
+//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs` and `blocking.rs` keep calls coming and
+//! `streams.rs` messages, `call.rs` is one call, `record.rs` what is written down of them.
 
+pub mod blocking;
 mod call;
 mod closed;
 mod connect;
 mod open;
 mod record;
+mod slow;
 mod streams;
 
 pub use call::Call;
 pub use connect::{Connected, Unserved};
 pub use record::{Errors, Record};
+pub use slow::Slow;
 pub use streams::Streams;
 
 use crate::failure::Failure;
@@ -37,6 +40,13 @@ pub enum Pace {
     Closed {
         /// Calls in flight on each connection.
         in_flight: usize,
+    },
+    /// The same with some calls that take their time in the server.
+    Mixed {
+        /// Calls in flight on each connection.
+        in_flight: usize,
+        /// Which calls.
+        slow: Slow,
     },
     /// Open loop: calls follow a schedule, whatever the answers do.
     Open {
@@ -186,6 +196,10 @@ impl<'a> Source<'a> {
         match pace {
             Pace::Closed { in_flight } => {
                 closed::start(local, channels, in_flight, &call, recorder);
+                Source::Closed
+            }
+            Pace::Mixed { in_flight, slow } => {
+                slow::start(local, channels, in_flight, (&call, slow), recorder);
                 Source::Closed
             }
             Pace::Streams(streams) => {

@@ -8,7 +8,9 @@ use crate::args::BenchArgs;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::load::{Call, Generator, Observer, Pace, Record, Streams, Window};
+use crate::load::{
+    self, Call, Connected, Generator, Observer, Pace, Record, Slow, Streams, Window,
+};
 use crate::log;
 use crate::proc_listener;
 use crate::proc_sample::{ProcSample, anonymous_bytes};
@@ -41,6 +43,9 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     }
     let interrupt = Interrupt::install()?;
     let server = local_server(&args.url);
+    if args.blocking {
+        return run_blocking(args, &call, &interrupt, server, out);
+    }
     let before = server.and_then(anonymous_bytes);
     let mut generator = Generator::new(model(args), interrupt.clone())?
         .with_local_addresses(args.local_address.clone());
@@ -59,10 +64,7 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     }
     connected.unserved.add_all(idle.unserved);
     let after = server.and_then(anonymous_bytes);
-    let window = Window {
-        warmup: args.warmup,
-        duration: args.duration,
-    };
+    let window = window(args);
     let mut watch = Watch::new(window, server);
     let channels = &connected.channels;
     let record = generator.run(channels, call.clone(), pace(args), window, &mut watch)?;
@@ -71,15 +73,59 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         bytes_per_connection: growth(before, after, served),
         ..watch.costs()
     };
-    let report = Report::new(args, &connected, &record, call.message_bytes(), costs);
+    tell(args, &call, &connected, &record, costs, out)
+}
+
+/// The same with a blocking client.
+fn run_blocking(
+    args: &BenchArgs,
+    call: &Call,
+    interrupt: &Interrupt,
+    server: Option<u32>,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    let builder = kettle::blocking::Channel::builder(&args.url);
+    let channel = builder
+        .connect_timeout(args.connect_timeout)
+        .connect_blocking()?;
+    let window = window(args);
+    let mut watch = Watch::new(window, server);
+    let record = load::blocking::run(&channel, call, window, interrupt, &mut watch)?;
+    watch.progress.done();
+    tell(
+        args,
+        call,
+        &Connected::default(),
+        &record,
+        watch.costs(),
+        out,
+    )
+}
+
+fn window(args: &BenchArgs) -> Window {
+    Window {
+        warmup: args.warmup,
+        duration: args.duration,
+    }
+}
+
+fn tell(
+    args: &BenchArgs,
+    call: &Call,
+    connected: &Connected,
+    record: &Record,
+    costs: Costs,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    let report = Report::new(args, connected, record, call.message_bytes(), costs);
     match args.json {
         true => {
             serde_json::to_writer(&mut *out, &report)?;
             writeln!(out)?;
         }
-        false => report.write(args, &connected, &record, out)?,
+        false => report.write(args, connected, record, out)?,
     }
-    Ok(exit_code(&record))
+    Ok(exit_code(record))
 }
 
 fn model(args: &BenchArgs) -> Model {
@@ -91,6 +137,11 @@ fn model(args: &BenchArgs) -> Model {
 
 fn pace(args: &BenchArgs) -> Pace {
     let in_flight = args.in_flight.unwrap_or(1);
+    if let Some(percent) = args.slow {
+        let wait = args.slow_wait;
+        let slow = Slow { percent, wait };
+        return Pace::Mixed { in_flight, slow };
+    }
     match (args.method, args.rate) {
         (Kind::Unary, Some(rate)) => Pace::Open {
             rate,

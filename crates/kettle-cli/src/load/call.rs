@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kettle::{Channel, Inbound, Outbound, Request, Response, Status};
 use prost::Message;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request that is encoded once and sent again and again.
 #[derive(Clone, Debug)]
@@ -60,9 +61,29 @@ impl Call {
         Self {
             path: Arc::from(kind.echo_path()),
             kind,
-            request: EchoRequest { payload, want }.encode_to_vec().into(),
+            request: EchoRequest {
+                payload,
+                want,
+                wait_us: 0,
+            }
+            .encode_to_vec()
+            .into(),
             payload_bytes,
             reply_bytes: reply_bytes.map(encoded),
+        }
+    }
+
+    /// The same call, which the server is to wait with so long before it replies.
+    pub fn waiting(&self, wait: Duration) -> Self {
+        let wait = EchoRequest {
+            wait_us: wait.as_micros().try_into().unwrap_or(u32::MAX),
+            ..EchoRequest::default()
+        };
+        // Fields of a message may stand in any order, and so one behind the others.
+        let request = [&self.request[..], &wait.encode_to_vec()].concat();
+        Self {
+            request: request.into(),
+            ..self.clone()
         }
     }
 
@@ -94,6 +115,11 @@ impl Call {
     /// Makes the unary call, and checks the length of the reply where it is known.
     pub async fn make(&self, channel: &Channel) -> Result<(), CallFailure> {
         self.outcome(channel.call(self.path(), self.wrapped()).await)
+    }
+
+    /// The same with a blocking client.
+    pub fn make_blocking(&self, channel: &kettle::blocking::Channel) -> Result<(), CallFailure> {
+        self.outcome(channel.call(self.path(), self.wrapped()))
     }
 
     /// Makes the call again and again, as long as `observe` says so.

@@ -33,6 +33,7 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Book {
     latencies: Latencies,
+    slow: Latencies,
     last_answer: Option<Instant>,
     errors: BTreeMap<String, Errors>,
 }
@@ -46,6 +47,8 @@ pub struct Record {
     pub seconds: f64,
     /// Latencies of the calls that succeeded within the measurement, or of messages and their replies.
     pub latencies: Latencies,
+    /// Those of calls that were to be slow, apart.
+    pub slow: Latencies,
     /// Failed calls by status, from the first call to the last.
     pub errors: BTreeMap<String, Errors>,
     /// Open loop: calls that were due and not made, because too many were waiting for answers.
@@ -68,6 +71,7 @@ impl Recorder {
     pub fn new() -> Self {
         let book = Book {
             latencies: Latencies::new(),
+            slow: Latencies::new(),
             last_answer: None,
             errors: BTreeMap::new(),
         };
@@ -123,6 +127,14 @@ impl Recorder {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The same of a call that was to be slow.
+    pub fn succeeded_slowly(&self, latency: Duration, now: Instant) {
+        let mut book = self.book();
+        book.slow.record(latency);
+        book.last_answer = Some(now);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// So many messages of a stream were answered just now. Those of the measurement are counted.
     pub fn answered(&self, latency: Duration, count: u64) {
         if self.measuring() {
@@ -159,11 +171,13 @@ impl Recorder {
             book.failed(UNANSWERED.to_owned(), text, unanswered);
         }
         let latencies = std::mem::replace(&mut book.latencies, Latencies::new());
+        let slow = std::mem::replace(&mut book.slow, Latencies::new());
         let errors = std::mem::take(&mut book.errors);
         Record {
             count: self.count.load(Ordering::Relaxed),
             seconds: (ended - begun).as_secs_f64(),
             latencies,
+            slow,
             errors,
             skipped,
             interrupted,

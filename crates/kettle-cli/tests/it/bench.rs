@@ -130,6 +130,45 @@ fn a_wrong_url_is_explained() {
 }
 
 #[test]
+fn slow_calls_are_told_apart() {
+    let (_server, url) = Running::serve("");
+    let slow = "--slow 10 --slow-wait 30ms";
+    let bench = run(&format!("bench {url} -c 4 -i 2 {slow} {SHORT} --json"));
+    let report = bench.json();
+    assert_eq!((bench.code, &report["errors"]), (Some(0), &0.into()));
+    let (calls, slow) = (report["calls"].as_u64().unwrap(), &report["slow"]);
+    let count = slow["calls"].as_u64().unwrap();
+    assert!(0 < count && count < calls, "{report}");
+    let micros = |figures: &Value, field| figures[field].as_f64().unwrap();
+    assert!(30_000.0 <= micros(slow, "p50_us") * 1.001, "{report}");
+    assert!(micros(&report, "p50_us") < 30_000.0, "{report}");
+    let text = run(&format!("bench {url} -c 4 --slow 10 {SHORT}"));
+    assert!(text.stdout.contains("\n  slow       "), "{text:?}");
+    for (arguments, why) in [
+        ("--slow 100", "between 0 and 99"),
+        ("--slow 1 --method bidi", "--slow is for --method unary"),
+        ("--slow 1 --rate 10", "cannot be used with"),
+    ] {
+        let bench = run(&format!("bench {url} {arguments}"));
+        assert_eq!((bench.code, bench.stdout.as_str()), (Some(2), ""));
+        assert!(bench.stderr.contains(why), "{bench:?}");
+    }
+}
+
+#[test]
+fn a_blocking_client_loads_too() {
+    let (_server, url) = Running::serve("--model blocking");
+    let bench = run(&format!("bench {url} --blocking {SHORT} --json"));
+    let report = bench.json();
+    assert_eq!((bench.code, &report["errors"]), (Some(0), &0.into()));
+    assert!(0 < report["calls"].as_u64().unwrap(), "{report}");
+    assert!(0.0 < report["p50_us"].as_f64().unwrap(), "{report}");
+    let bench = run(&format!("bench {url} --blocking -c 2"));
+    assert_eq!(bench.code, Some(2));
+    assert!(bench.stderr.contains("cannot be used with"), "{bench:?}");
+}
+
+#[test]
 fn an_open_loop_makes_the_calls_of_its_schedule() {
     let (_server, url) = Running::serve("");
     let arguments = "-c 3 --rate 2000 --warmup 50ms --duration 500ms --json";

@@ -48,6 +48,9 @@ pub struct Report<'a> {
     /// Absent of streams that go one way.
     #[serde(flatten)]
     latency: Option<Percentiles>,
+    /// Calls that were to be slow, when --slow was given; the other figures of latency are without them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow: Option<SlowCalls>,
     connections: usize,
     /// Connections that made no calls.
     idle: usize,
@@ -75,6 +78,14 @@ pub struct Report<'a> {
     /// Whether the load generator was the limit.
     generator_limit: bool,
     interrupted: bool,
+}
+
+/// What is told of calls that were to be slow.
+#[derive(Debug, Serialize)]
+struct SlowCalls {
+    calls: u64,
+    #[serde(flatten)]
+    latency: Percentiles,
 }
 
 impl<'a> Report<'a> {
@@ -105,6 +116,10 @@ impl<'a> Report<'a> {
             errors_by_status: by_status.collect(),
             unserved: connected.unserved.count,
             latency: (unary || bidi).then(|| record.latencies.percentiles()),
+            slow: args.slow.map(|_| SlowCalls {
+                calls: record.slow.count(),
+                latency: record.slow.percentiles(),
+            }),
             connections: args.connections,
             idle: args.idle,
             streams: (!unary).then(|| args.streams.unwrap_or(1)),
@@ -226,6 +241,14 @@ impl<'a> Report<'a> {
             ("max", told.max_us),
         ] {
             writeln!(out, "  {name:<10} {}", latency(micros))?;
+        }
+        if let Some(slow) = &self.slow {
+            let SlowCalls {
+                calls,
+                latency: told,
+            } = slow;
+            let (p50, p99) = (latency(told.p50_us), latency(told.p99_us));
+            writeln!(out, "  slow       {calls} calls: p50 {p50}, p99 {p99}")?;
         }
         Ok(())
     }

@@ -1,0 +1,82 @@
+//! One call after the other with a blocking client, on this thread.
+
+use super::call::{Call, CallFailure};
+use super::closed::FAILURES_IN_A_ROW_MAX;
+use super::record::Recorder;
+use super::{Observer, Record, SLICE, Window};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use kettle::blocking::Channel;
+use std::time::{Duration, Instant};
+
+/// Makes calls for the time of the window. With Ctrl-C it ends early, and gives what was recorded.
+pub fn run(
+    channel: &Channel,
+    call: &Call,
+    window: Window,
+    interrupt: &Interrupt,
+    observer: &mut dyn Observer,
+) -> Result<Record, Failure> {
+    let recorder = Recorder::new();
+    let mut caller = Caller {
+        channel,
+        call,
+        recorder: &recorder,
+        failures: 0,
+    };
+    caller.go_on(window.warmup, interrupt, observer);
+    observer.begins()?;
+    recorder.measure(true);
+    let begun = Instant::now();
+    caller.go_on(window.duration, interrupt, observer);
+    let ended = Instant::now();
+    observer.ends()?;
+    Ok(recorder.finish((begun, ended), 0, interrupt.is_set()))
+}
+
+struct Caller<'a> {
+    channel: &'a Channel,
+    call: &'a Call,
+    recorder: &'a Recorder,
+    /// In a row.
+    failures: u32,
+}
+
+impl Caller<'_> {
+    /// Makes calls until the time is over, too many failed, or somebody interrupts.
+    fn go_on(&mut self, duration: Duration, interrupt: &Interrupt, observer: &mut dyn Observer) {
+        let begun = Instant::now();
+        let (mut now, mut slice) = (begun, begun + SLICE);
+        while now < begun + duration && !interrupt.is_set() && self.failures < FAILURES_IN_A_ROW_MAX
+        {
+            now = self.call_once(now);
+            if slice <= now {
+                observer.goes_on(now - begun);
+                slice = now + SLICE;
+            }
+        }
+    }
+
+    /// The end of one call is the beginning of the next: one look at the clock for each.
+    fn call_once(&mut self, begun: Instant) -> Instant {
+        let outcome = self.call.make_blocking(self.channel);
+        let now = Instant::now();
+        match outcome {
+            Ok(()) => self.succeeded(now - begun, now),
+            Err(failure) => self.failed(failure),
+        }
+        now
+    }
+
+    fn succeeded(&mut self, latency: Duration, now: Instant) {
+        self.failures = 0;
+        if self.recorder.measuring() {
+            self.recorder.succeeded(latency, now);
+        }
+    }
+
+    fn failed(&mut self, failure: CallFailure) {
+        self.failures += 1;
+        self.recorder.failed(failure);
+    }
+}
