@@ -24,7 +24,7 @@ pub const IN_FLIGHT_MAX: u64 = 65_536;
 
 /// RPC on Linux, with the network I/O model as a setting.
 ///
-/// Calls services from the command line, hosts an echo service on any of seven I/O models, loads it, and
+/// Calls services from the command line, hosts an echo service on any of eight I/O models, loads it, and
 /// compares the models on this machine.
 #[derive(Debug, Parser)]
 #[command(

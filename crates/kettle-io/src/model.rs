@@ -6,6 +6,7 @@ mod epoll_edge;
 mod poll;
 mod scan;
 mod select;
+mod signal;
 mod threads;
 
 pub use blocking::{BLOCK_BYTES_MAX, CLIENT_STREAMS_MAX};
@@ -36,11 +37,13 @@ pub enum Model {
     Epoll,
     /// epoll(7), edge-triggered.
     EpollEdge,
+    /// Real-time signals (fcntl(2), F_SETSIG), read from a signalfd(2).
+    Signal,
 }
 
 impl Model {
     /// All models, in the order in which the article introduces them.
-    pub const ALL: [Model; 7] = [
+    pub const ALL: [Model; 8] = [
         Model::Blocking,
         Model::Threads,
         Model::Scan,
@@ -48,6 +51,7 @@ impl Model {
         Model::Poll,
         Model::Epoll,
         Model::EpollEdge,
+        Model::Signal,
     ];
 
     /// The name in code, on the command line and in reports.
@@ -60,6 +64,7 @@ impl Model {
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::EpollEdge => "epoll-edge",
+            Model::Signal => "signal",
         }
     }
 
@@ -111,6 +116,11 @@ impl Model {
             },
             Model::EpollEdge => Traits {
                 summary: "epoll(7), edge-triggered: the kernel tells who has become ready",
+                ..multiplexed
+            },
+            Model::Signal => Traits {
+                term: "signal-driven I/O",
+                summary: "a real-time signal for each event, read in batches from a signalfd(2)",
                 ..multiplexed
             },
         }
@@ -213,6 +223,14 @@ pub fn open(model: Model, config: &DriverConfig) -> io::Result<Box<dyn Driver>> 
         Model::Poll => Box::new(Ready::new(poll::Poll::default(), config)?),
         Model::Epoll => Box::new(Ready::new(epoll::Epoll::level()?, config)?),
         Model::EpollEdge => Box::new(Ready::new(epoll_edge::selector()?, config)?),
+        Model::Signal => {
+            let waker = Waker::new();
+            Box::new(Ready::with_waker(
+                signal::Signal::new(waker.clone()),
+                waker,
+                config,
+            )?)
+        }
     })
 }
 

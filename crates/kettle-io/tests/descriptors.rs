@@ -16,12 +16,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
-const MULTIPLEXED: [Model; 5] = [
+const MULTIPLEXED: [Model; 6] = [
     Model::Scan,
     Model::Select,
     Model::Poll,
     Model::Epoll,
     Model::EpollEdge,
+    Model::Signal,
 ];
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -275,50 +276,67 @@ fn an_idle_blocking_connection_needs_one_descriptor() {
 fn many_connections_are_all_served() {
     let _alone = alone();
     for model in MULTIPLEXED {
-        let count = if model == Model::Select { 400 } else { 1000 };
-        let mut driver = opened(model);
-        let (_, address) = accepting(&mut *driver);
-        let clients = thread::spawn(move || {
-            let clients: Vec<_> = (0..count)
-                .map(|_| TcpStream::connect(address).unwrap())
-                .collect();
-            for (number, mut client) in clients.iter().enumerate() {
-                client.write_all(&(number as u32).to_be_bytes()).unwrap();
-            }
-            for (number, mut client) in clients.iter().enumerate() {
-                let mut answer = [0; 4];
-                client.read_exact(&mut answer).unwrap();
-                assert_eq!(u32::from_be_bytes(answer), number as u32);
-            }
-        });
-        let mut sockets = vec![None];
-        let mut ends = 0;
-        while ends < count {
-            let done = wait(&mut *driver, LONG);
-            assert!(!done.is_empty(), "{model}: nothing came in time");
-            for Completion { token, outcome, .. } in done {
-                match outcome {
-                    Outcome::Accepted { stream, .. } => {
-                        sockets.push(Some(serve(&mut *driver, stream, sockets.len())));
-                    }
-                    Outcome::Received(segment) if segment.is_empty() => {
-                        driver.detach(sockets[token.0 as usize].take().unwrap());
-                        ends += 1;
-                    }
-                    Outcome::Received(segment) => {
-                        let socket = sockets[token.0 as usize].unwrap();
-                        driver.submit(Op::Send {
-                            socket,
-                            payload: segment.into(),
-                        });
-                    }
-                    Outcome::Sent { rest, .. } => assert!(rest.is_empty()),
-                    other => panic!("{model}: {other:?}"),
+        serve_many(model, if model == Model::Select { 400 } else { 1000 });
+    }
+}
+
+/// The queue of signals has no room at all: only SIGIO comes, which says no more than that.
+#[test]
+fn signals_that_find_no_room_are_made_up_for() {
+    let _alone = alone();
+    let before = getrlimit(Resource::Sigpending);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: before.maximum,
+    };
+    setrlimit(Resource::Sigpending, none).unwrap();
+    serve_many(Model::Signal, 300);
+    setrlimit(Resource::Sigpending, before).unwrap();
+}
+
+fn serve_many(model: Model, count: usize) {
+    let mut driver = opened(model);
+    let (_, address) = accepting(&mut *driver);
+    let clients = thread::spawn(move || {
+        let clients: Vec<_> = (0..count)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        for (number, mut client) in clients.iter().enumerate() {
+            client.write_all(&(number as u32).to_be_bytes()).unwrap();
+        }
+        for (number, mut client) in clients.iter().enumerate() {
+            let mut answer = [0; 4];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(u32::from_be_bytes(answer), number as u32);
+        }
+    });
+    let mut sockets = vec![None];
+    let mut ends = 0;
+    while ends < count {
+        let done = wait(&mut *driver, LONG);
+        assert!(!done.is_empty(), "{model}: nothing came in time");
+        for Completion { token, outcome, .. } in done {
+            match outcome {
+                Outcome::Accepted { stream, .. } => {
+                    sockets.push(Some(serve(&mut *driver, stream, sockets.len())));
                 }
+                Outcome::Received(segment) if segment.is_empty() => {
+                    driver.detach(sockets[token.0 as usize].take().unwrap());
+                    ends += 1;
+                }
+                Outcome::Received(segment) => {
+                    let socket = sockets[token.0 as usize].unwrap();
+                    driver.submit(Op::Send {
+                        socket,
+                        payload: segment.into(),
+                    });
+                }
+                Outcome::Sent { rest, .. } => assert!(rest.is_empty()),
+                other => panic!("{model}: {other:?}"),
             }
         }
-        clients.join().unwrap();
     }
+    clients.join().unwrap();
 }
 
 fn serve(driver: &mut dyn Driver, stream: OwnedFd, number: usize) -> kettle_io::SocketId {

@@ -137,6 +137,15 @@ fn a_short_read_is_not_followed_by_another() {
 }
 
 #[test]
+fn a_batch_of_signals_costs_two_system_calls() {
+    let calls = Echo::new(Model::Signal, 64).measure(20);
+    // A poll and a read for each round.
+    assert_eq!(calls.total(), 2 * 64 * 20 + 2 * 20, "{calls:?}");
+    let calls = Echo::new(Model::Signal, 1).measure(100);
+    assert_eq!(calls.total(), 400, "{calls:?}");
+}
+
+#[test]
 fn a_scanned_request_needs_no_wait() {
     let calls = Echo::new(Model::Scan, 8).measure(50);
     assert_eq!((calls.send, calls.wait, calls.control), (400, 0, 0));
@@ -151,6 +160,7 @@ fn a_request_allocates_nothing_in_the_driver() {
         (Model::Poll, 16),
         (Model::Epoll, 16),
         (Model::EpollEdge, 16),
+        (Model::Signal, 16),
     ] {
         let mut echo = Echo::new(model, connections);
         echo.measure(0);

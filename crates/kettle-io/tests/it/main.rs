@@ -2,4 +2,5 @@
 
 mod allocator;
 mod costs;
+mod signal;
 mod suite;

@@ -31,6 +31,10 @@ driver_tests!(
     epoll_edge,
     Subject::waiting(|config| open(Model::EpollEdge, config))
 );
+driver_tests!(
+    signal,
+    Subject::waiting(|config| open(Model::Signal, config))
+);
 driver_tests!(fake_1, Subject::fake(|config| FakeDriver::open(config, 1)));
 driver_tests!(fake_2, Subject::fake(|config| FakeDriver::open(config, 2)));
 driver_tests!(fake_3, Subject::fake(|config| FakeDriver::open(config, 3)));

@@ -323,6 +323,7 @@ fn a_pipelining_connection_leaves_room_for_polite_ones() {
         Model::Poll,
         Model::Epoll,
         Model::EpollEdge,
+        Model::Signal,
     ] {
         let host = host(model);
         let address = host.server.local_addr();

@@ -116,6 +116,7 @@ macro_rules! on_every_model {
             #[test] fn poll() { super::$name(Model::Poll) }
             #[test] fn epoll() { super::$name(Model::Epoll) }
             #[test] fn epoll_edge() { super::$name(Model::EpollEdge) }
+            #[test] fn signal() { super::$name(Model::Signal) }
         }
     )* };
 }

@@ -241,12 +241,13 @@ fn a_server_that_ends_leaves_nobody_asleep(model: Model) {
     assert!(poll(&kept, &mut Context::from_waker(Waker::noop())).is_pending());
 }
 
-const FOR_CLIENTS: [Model; 5] = [
+const FOR_CLIENTS: [Model; 6] = [
     Model::Scan,
     Model::Select,
     Model::Poll,
     Model::Epoll,
     Model::EpollEdge,
+    Model::Signal,
 ];
 
 #[test]
