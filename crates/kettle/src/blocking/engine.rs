@@ -202,3 +202,20 @@ impl fmt::Debug for Engine {
         f.write_str("Engine")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_in_a_call_waits_on_its_loop() {
+        let engine = Engine::new();
+        let home = engine.run_wakeable(async { reactor::home() }).unwrap();
+        assert!(Arc::ptr_eq(&home.unwrap(), &engine.mailbox()));
+        assert!(reactor::home().is_none());
+        let wait = Duration::from_millis(5);
+        let begun = std::time::Instant::now();
+        engine.run_wakeable(crate::sleep(wait)).unwrap();
+        assert!(wait <= begun.elapsed());
+    }
+}

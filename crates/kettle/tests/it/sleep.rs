@@ -12,7 +12,7 @@ use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::{Behaviour, Task};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 on_every_model! {
     a_handler_sleeps_and_others_go_on
-    handlers_that_sleep_answer_in_the_order_of_their_times
+    handlers_that_sleep_go_on_in_the_order_of_their_times
     streams_sleep_between_their_messages
     handlers_on_the_pool_sleep
     a_handler_that_sleeps_ends_with_its_call
@@ -74,26 +74,49 @@ fn a_handler_sleeps_and_others_go_on(model: Model) {
     assert_eq!(host.service.waiting(), 1);
 }
 
-/// All start in one turn or nearly so: the times are far apart beside that.
-fn handlers_that_sleep_answer_in_the_order_of_their_times(model: Model) {
-    let host = host(model);
-    let client = host.client();
-    let order = Mutex::new(Vec::new());
-    let calls = [4, 1, 5, 0, 3, 2].map(|n: u32| {
-        let (client, order) = (&client, &order);
+/// Sleeps in the order of their times, each with the earliest and the latest moment at which it may be due.
+#[derive(Clone, Default)]
+struct Order(Arc<Mutex<Vec<(Instant, Instant)>>>);
+
+impl Order {
+    fn sleep(&self, wait: Duration) -> impl Future<Output = ()> + use<> {
+        let (order, earliest) = (Arc::clone(&self.0), Instant::now() + wait);
+        let sleep = sleep(wait);
+        let latest = Instant::now() + wait;
         async move {
-            let begun = Instant::now();
-            client.run(sleeps(n * 5 * SHORT)).await.unwrap();
-            order.lock().unwrap().push((n, begun));
+            sleep.await;
+            order.lock().unwrap().push((earliest, latest));
         }
-    });
-    block_on(join_all(calls));
-    let order = order.into_inner().unwrap();
-    let first = order.iter().map(|(_, begun)| *begun).min().unwrap();
-    let last = order.iter().map(|(_, begun)| *begun).max().unwrap();
-    let numbers: Vec<_> = order.iter().map(|(n, _)| *n).collect();
-    println!("{numbers:?}, begun within {:?}", last - first);
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    }
+
+    fn check(&self, count: usize) {
+        let order = self.0.lock().unwrap();
+        assert_eq!(order.len(), count);
+        for pair in order.windows(2) {
+            let [(earliest, _), (_, latest)] = [pair[0], pair[1]];
+            assert!(earliest <= latest, "{order:?}");
+        }
+    }
+}
+
+const SHUFFLED: [u32; 6] = [9, 0, 5, 2, 7, 1];
+
+fn handlers_that_sleep_go_on_in_the_order_of_their_times(model: Model) {
+    let (order, calls) = (Order::default(), AtomicUsize::new(0));
+    let all = order.clone();
+    let slow = move |request: Request<Inbound>, next: Next<Inbound, Outbound>| {
+        let wait = SHUFFLED[calls.fetch_add(1, Ordering::SeqCst)] * SHORT / 4;
+        let sleep = order.sleep(wait);
+        async move {
+            sleep.await;
+            next.run(request).await
+        }
+    };
+    let host = host_with(Server::builder().model(model).interceptor(slow));
+    let client = host.client();
+    let calls = SHUFFLED.map(|_| client.run(echo("tea")));
+    assert!(block_on(join_all(calls)).iter().all(Result::is_ok));
+    all.check(SHUFFLED.len());
 }
 
 fn streams_sleep_between_their_messages(model: Model) {
@@ -256,27 +279,11 @@ fn tasks_of_a_local_loop_sleep() {
         let mut local = LocalLoop::new(model).unwrap();
         local.spawn(sleep(LONG));
         let begun = Instant::now();
-        let order = local.block_on(async {
-            let order = Mutex::new(Vec::new());
-            let sleeps = [9, 0, 5, 2, 7, 1].map(|n| {
-                let (before, order) = (Instant::now(), &order);
-                let (sleep, after) = (sleep(n * SHORT / 4), Instant::now());
-                async move {
-                    sleep.await;
-                    let due = |begun| begun + n * SHORT / 4;
-                    order.lock().unwrap().push((due(before), due(after)));
-                }
-            });
-            join_all(sleeps).await;
-            order.into_inner().unwrap()
-        });
+        let order = Order::default();
+        let sleeps = SHUFFLED.map(|n| order.sleep(n * SHORT / 4));
+        local.block_on(join_all(sleeps)).unwrap();
         assert!(9 * SHORT / 4 <= begun.elapsed());
-        let order = order.unwrap();
-        assert_eq!(order.len(), 6);
-        for pair in order.windows(2) {
-            let [(earliest, _), (_, latest)] = [pair[0], pair[1]];
-            assert!(earliest <= latest, "{model}: {order:?}");
-        }
+        order.check(SHUFFLED.len());
         assert!(!local.run_until(Instant::now() + SHORT).unwrap());
     }
 }
