@@ -168,6 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_that_goes_away_takes_its_waker_along() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (_promise, mut pending) = pair::<(), (), _>(|()| ());
+        let held = Arc::new(Nothing);
+        let waker = Waker::from(Arc::clone(&held));
+        let polled = Pin::new(&mut pending).poll(&mut Context::from_waker(&waker));
+        drop(waker);
+        assert_eq!((polled.is_pending(), Arc::strong_count(&held)), (true, 2));
+        drop(pending);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
     fn a_caller_that_goes_away_hands_the_note_out() {
         let noted = Cell::new(0);
         let (promise, pending) = pair::<(), _, _>(|note| noted.set(note));

@@ -172,6 +172,10 @@ mod tests {
         });
         let left = reactor.sleepers.waiting.len();
         assert!(left <= 3 + DROPPED_MAX, "{left} are left");
+        let sleepers = &reactor.sleepers;
+        let dropped = sleepers.waiting.values().filter(|it| it.is_abandoned());
+        let counted = sleepers.dropped.load(Ordering::Relaxed);
+        assert_eq!(counted, dropped.count() as isize);
     }
 
     #[test]

@@ -93,12 +93,13 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Arc::new(Unpark(thread::current())).into();
     let (mut future, begin) = (pin!(future), Instant::now());
     loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return done;
-        }
+        // Before the poll: one that is done by then, and was not woken, has not told so.
         let left = PATIENCE
             .checked_sub(begin.elapsed())
             .expect("the future is done in time");
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return done;
+        }
         thread::park_timeout(left);
     }
 }
