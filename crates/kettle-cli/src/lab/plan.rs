@@ -201,9 +201,9 @@ mod tests {
     #[test]
     fn blocking_has_a_row_of_its_own_where_others_have_several_connections() {
         let plan = plan(&Load::USUAL);
-        assert_eq!(plan.rows(Load::USUAL[0]).len(), 7);
+        assert_eq!(plan.rows(Load::USUAL[0]).len(), Model::ALL.len());
         let rows = plan.rows(Load::USUAL[3]);
-        assert_eq!(rows.len(), 8);
+        assert_eq!(rows.len(), Model::ALL.len() + 1);
         assert_eq!(rows[1].to_string(), "blocking (1 connection)");
         assert_eq!(
             rows[1].load,
@@ -236,18 +236,20 @@ mod tests {
 
     #[test]
     fn what_is_not_measured_takes_no_rounds() {
-        let idle = plan(&[Load {
-            connections: 64,
-            in_flight: 1,
-            idle: 1000,
-        }])
-        .estimate();
-        let busy = plan(&[Load {
-            connections: 64,
-            in_flight: 1,
-            idle: 0,
-        }])
-        .estimate();
+        let estimate = |idle| {
+            let models = vec![Model::Select];
+            let load = Load {
+                connections: 64,
+                in_flight: 1,
+                idle,
+            };
+            Plan {
+                models,
+                ..plan(&[load])
+            }
+            .estimate()
+        };
+        let (idle, busy) = (estimate(1000), estimate(0));
         assert!(idle < busy, "select is over its limit: {idle:?} < {busy:?}");
     }
 
