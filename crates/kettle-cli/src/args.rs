@@ -429,7 +429,7 @@ fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
-/// Calls per second.
+/// A share of all calls.
 fn percent(text: &str) -> Result<f64, String> {
     let percent: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match (0.0..=99.0).contains(&percent) {
@@ -438,6 +438,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Calls per second.
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match (0.001..=10e6).contains(&rate) {

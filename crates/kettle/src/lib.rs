@@ -1,7 +1,7 @@
 //! An RPC framework for Linux in which the network I/O model is a setting.
 //!
-//! The same service runs on blocking sockets, a thread per connection, a non-blocking scan, select,
-//! poll or epoll: [`Model`] chooses. Services and clients are generated from `.proto` files by
+//! The same service runs on blocking sockets, a thread per connection, a non-blocking scan, select, poll,
+//! epoll or signal-driven I/O: [`Model`] chooses. Services and clients are generated from `.proto` files by
 //! `kettle-build`; [`Server`] hosts services, [`Channel`] calls them from any executor.
 //!
 //! Start with [`Server::builder`] and [`Channel::connect`]. The README of the repository has a service

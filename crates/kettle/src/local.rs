@@ -12,7 +12,8 @@ use std::time::Instant;
 /// A loop on the caller's own thread, for programs whose work is making calls: channels that are
 /// used in its tasks live on it, so that a call costs no hand-over to another thread.
 ///
-/// It runs futures and connections, and [`crate::sleep`] in them; it has no files, and no other sockets. Dropping it drops its tasks and ends their calls.
+/// It runs futures and connections, and [`crate::sleep`] in them; it has no files, and no other sockets.
+/// Dropping it drops its tasks and ends their calls.
 pub struct LocalLoop {
     reactor: Reactor,
 }

@@ -98,7 +98,8 @@ fn poll_fd(fd: BorrowedFd<'_>, interest: Interest) -> PollFd<'static> {
     PollFd::from_borrowed_fd(fd, flags)
 }
 
-fn readiness(key: u32, flags: PollFlags) -> Readiness {
+/// What poll(2)'s flags say; the signals of signal-driven I/O carry the same.
+pub(super) fn readiness(key: u32, flags: PollFlags) -> Readiness {
     let broken = flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
     Readiness {
         key,

@@ -18,7 +18,7 @@
 
 mod calls;
 
-use super::poll::Poll;
+use super::poll::{Poll, readiness};
 use crate::ready::WAKER_KEY;
 use crate::{Interest, Readiness, Selector, SystemCalls, Waker, sys};
 use calls::{Room, SIGNALS_MAX};
@@ -348,15 +348,5 @@ impl Reports {
 
     fn forget(&mut self, key: u32) {
         self.next.retain(|readiness| readiness.key != key);
-    }
-}
-
-fn readiness(key: u32, flags: PollFlags) -> Readiness {
-    let broken = flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-    Readiness {
-        key,
-        readable: broken || flags.intersects(PollFlags::IN | PollFlags::RDHUP),
-        writable: broken || flags.contains(PollFlags::OUT),
-        ended: broken || flags.contains(PollFlags::RDHUP),
     }
 }
