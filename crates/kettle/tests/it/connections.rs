@@ -1,6 +1,6 @@
 //! Connections: who is served beside whom, who is refused, and what strange peers can do.
 
-use crate::harness::{Host, block_on, host, host_with, join_all, poll_once};
+use crate::harness::{Host, MULTIPLEXED, block_on, host, host_with, join_all, poll_once};
 use crate::on_every_model;
 use crate::raw::RawClient;
 use kettle::{Channel, Code, Model, Server};
@@ -317,14 +317,7 @@ fn connections_spread_evenly_over_loops() {
 /// served in between.
 #[test]
 fn a_pipelining_connection_leaves_room_for_polite_ones() {
-    for model in [
-        Model::Scan,
-        Model::Select,
-        Model::Poll,
-        Model::Epoll,
-        Model::EpollEdge,
-        Model::Signal,
-    ] {
+    for model in MULTIPLEXED {
         let host = host(model);
         let address = host.server.local_addr();
         let done = Arc::new(AtomicBool::new(false));

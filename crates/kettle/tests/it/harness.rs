@@ -15,6 +15,16 @@ use std::time::{Duration, Instant};
 /// Far beyond what anything here takes, and short enough to see that something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The models of which one loop serves many connections, a client's too.
+pub const MULTIPLEXED: [Model; 6] = [
+    Model::Scan,
+    Model::Select,
+    Model::Poll,
+    Model::Epoll,
+    Model::EpollEdge,
+    Model::Signal,
+];
+
 /// A running server with the trial service.
 pub struct Host {
     pub server: ServerHandle,

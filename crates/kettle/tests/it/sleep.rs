@@ -1,7 +1,7 @@
 //! Waiting for a time to pass: in handlers, in a loop's tasks, and elsewhere.
 
 use crate::finish::{call_and_go, finished, finishing};
-use crate::harness::{Host, block_on, host, host_so, host_with, join_all, poll_once};
+use crate::harness::{Host, MULTIPLEXED, block_on, host, host_so, host_with, join_all, poll_once};
 use crate::on_every_model;
 use crate::streams::{all, echo, numbered, stream};
 use kettle::{
@@ -264,18 +264,9 @@ fn a_server_that_ends_leaves_nobody_asleep(model: Model) {
     assert!(poll(&kept, &mut Context::from_waker(Waker::noop())).is_pending());
 }
 
-const FOR_CLIENTS: [Model; 6] = [
-    Model::Scan,
-    Model::Select,
-    Model::Poll,
-    Model::Epoll,
-    Model::EpollEdge,
-    Model::Signal,
-];
-
 #[test]
 fn tasks_of_a_local_loop_sleep() {
-    for model in FOR_CLIENTS {
+    for model in MULTIPLEXED {
         let mut local = LocalLoop::new(model).unwrap();
         local.spawn(sleep(LONG));
         let begun = Instant::now();
