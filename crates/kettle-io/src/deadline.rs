@@ -30,8 +30,4 @@ impl Deadline {
             Self::Now => Some(Duration::ZERO),
         }
     }
-
-    pub(crate) fn has_passed(&self) -> bool {
-        self.remaining() == Some(Duration::ZERO)
-    }
 }

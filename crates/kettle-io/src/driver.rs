@@ -27,7 +27,7 @@ use std::time::Duration;
 /// 6. A send to a peer that is gone fails with an error; it raises no signal. (sendfile(2) has no flag
 ///    for that: file regions rely on SIGPIPE being ignored, as Rust programs have it from the start.)
 /// 7. Completions produced inside `submit`, `cancel` or `detach` make the next [`Driver::wait`]
-///    return without sleeping.
+///    return without sleeping, unless [`Driver::take_done`] has taken them.
 /// 8. [`Waker::wake`] from any thread ends the current wait or else the next one (on the blocking
 ///    models only when it is `wakeable`); many wakes before a wait end one wait.
 ///    [`Waker::interrupt`] does so whatever the patience; it is for stopping.
@@ -70,6 +70,13 @@ pub trait Driver: Send {
     /// must be seen before the next hint. Ignored while an earlier message is being gathered, and when
     /// the pool has no room for it.
     fn expect(&mut self, socket: SocketId, bytes: usize);
+
+    /// Appends the completions that `submit`, `cancel` and `detach` have produced, without a system call:
+    /// what the next [`Driver::wait`] would begin with. A loop that asks after its sends needs no turn of
+    /// its own for those that the kernel took at once. By default there are none.
+    fn take_done(&mut self, done: &mut Vec<Completion>) {
+        let _ = done;
+    }
 
     /// Appends completions to `done`; sleeps until there is one, the patience ends, or a wake comes.
     ///

@@ -27,6 +27,12 @@ impl Queue {
         self.skipped
     }
 
+    /// Moves all to `done`, outside of a wait.
+    pub(crate) fn take(&mut self, done: &mut Vec<Completion>) {
+        self.parts = 0;
+        done.append(&mut self.completions);
+    }
+
     /// Takes out what must not be delivered after a detach.
     pub(crate) fn forget_parts(&mut self, token: Token) {
         if 0 < self.parts {

@@ -293,22 +293,26 @@ impl<S: Selector> Driver for Ready<S> {
         }
     }
 
+    fn take_done(&mut self, done: &mut Vec<Completion>) {
+        self.queue.take(done);
+    }
+
     fn wait(&mut self, patience: Patience, done: &mut Vec<Completion>) -> io::Result<()> {
         let before = done.len();
         if self.queue.give(done) {
             return Ok(());
         }
         let deadline = Deadline::after(patience.timeout);
+        let mut timeout = patience.timeout;
         loop {
             let busy = before < done.len() || !self.todo.is_empty();
-            let timeout = if busy {
-                Some(Duration::ZERO)
-            } else {
-                deadline.remaining()
-            };
-            let woken = self.select(timeout)?;
+            let woken = self.select(if busy { Some(Duration::ZERO) } else { timeout })?;
             self.serve_listed(done);
-            if before < done.len() || woken || deadline.has_passed() {
+            if before < done.len() || woken {
+                return Ok(());
+            }
+            timeout = deadline.remaining();
+            if timeout == Some(Duration::ZERO) {
                 return Ok(());
             }
         }

@@ -24,6 +24,16 @@ impl Instant {
     pub const fn saturating_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The earliest of some times, of which any may be missing. The last representable instant never
+    /// comes, and counts as missing.
+    #[inline]
+    pub fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
+        const NEVER: Instant = Instant(u64::MAX);
+        let earlier = |first: Instant, time: Option<Instant>| first.min(time.unwrap_or(NEVER));
+        let first = times.into_iter().fold(NEVER, earlier);
+        (first != NEVER).then_some(first)
+    }
 }
 
 /// Saturates at the last representable instant: a deadline that far away never comes.

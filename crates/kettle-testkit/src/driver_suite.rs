@@ -44,6 +44,7 @@ macro_rules! driver_tests {
                 p5_end_of_stream_is_an_empty_receive
                 p6_send_to_a_gone_peer_fails
                 p7_completions_of_submit_and_cancel_end_the_next_wait
+                p7_completions_that_were_taken_end_no_wait
                 p8_a_wake_ends_one_wait
                 p8_wakes_from_other_threads_are_never_lost
                 p8_interrupt_ends_every_wait

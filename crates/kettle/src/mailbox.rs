@@ -68,6 +68,11 @@ impl Mailbox {
         self.queue.rise();
     }
 
+    /// Loop: see [`WakeQueue::is_empty`].
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Loop: see [`WakeQueue::take`].
     pub(crate) fn take(&self, notes: &mut Vec<Note>) {
         self.queue.take(notes);

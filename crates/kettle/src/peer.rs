@@ -303,10 +303,12 @@ impl Peer {
             (Phase::Closing | Phase::Closed, _) => None,
             (Phase::Open, Speech::Machine(machine)) => match &self.calls {
                 Calls::Serving(serving) => {
-                    let own = earliest(self.drain_until, serving.held.next_timeout());
-                    earliest(machine.poll_timeout(), own)
+                    let held = serving.held.next_timeout();
+                    Instant::earliest([machine.poll_timeout(), self.drain_until, held])
                 }
-                Calls::Calling(calling) => earliest(machine.poll_timeout(), calling.next_timeout()),
+                Calls::Calling(calling) => {
+                    Instant::earliest([machine.poll_timeout(), calling.next_timeout()])
+                }
             },
             (Phase::Open, Speech::Detecting { until, .. }) => Some(*until),
         }
@@ -586,10 +588,6 @@ pub(crate) fn config(limits: Limits) -> native::Config {
         limits,
         ..native::Config::default()
     }
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    a.into_iter().chain(b).min()
 }
 
 /// What is left after a round of events.

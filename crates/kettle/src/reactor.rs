@@ -69,6 +69,8 @@ pub(crate) struct Reactor {
     generation: u32,
     /// Connections to be pumped in this turn, or the next when it is waiting.
     ready: Vec<u32>,
+    /// The last turn did not look at the sockets.
+    skipped: bool,
     timers: Timers,
     sleepers: Sleepers,
     completions: Vec<Completion>,
@@ -131,6 +133,7 @@ impl Reactor {
             slots: Slab::new(),
             generation: 0,
             ready: Vec::new(),
+            skipped: false,
             timers: Timers::default(),
             sleepers: Sleepers::default(),
             completions: Vec::new(),
@@ -199,6 +202,8 @@ impl Reactor {
         let mailbox = Arc::clone(&self.mailbox);
         let outer = CURRENT.replace(Some(mailbox));
         let until = until.map(|until| self.clock.at(until));
+        // The last turn may be long ago.
+        self.now = self.clock.now();
         let turned = self.turn(until);
         CURRENT.set(outer);
         turned
@@ -215,11 +220,7 @@ impl Reactor {
     fn work(&mut self) {
         // A stop comes before the end of stream that it causes on a blocking model.
         self.read_notes();
-        let mut completions = std::mem::take(&mut self.completions);
-        for completion in completions.drain(..) {
-            self.complete(completion);
-        }
-        self.completions = completions;
+        self.complete_all();
         self.acceptor_turn();
         self.fire_timers();
         self.stop_turn();
@@ -229,6 +230,9 @@ impl Reactor {
         // What was woken may have made calls on this loop; what it woke waits for the next turn.
         self.read_notes();
         self.pump_ready();
+        // What the kernel took at once needs no turn of its own.
+        self.driver.take_done(&mut self.completions);
+        self.complete_all();
         self.publish();
     }
 
@@ -240,21 +244,17 @@ impl Reactor {
     }
 
     fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
+        // Whoever has more to say goes on without a look at the sockets, but not twice in a row.
+        self.skipped = !self.ready.is_empty() && !self.skipped;
+        if self.skipped {
+            return Ok(());
+        }
         let more = !self.ready.is_empty() || !self.woken.is_empty();
         let busy = more || self.acceptor_is_closing() || !self.mailbox.doze();
         let timeout = match busy {
             true => Some(Duration::ZERO),
-            false => {
-                let stop = match self.stop {
-                    Stop::Running => None,
-                    Stop::Draining(until) | Stop::Leaving(until) => Some(until),
-                };
-                let (timers, links) = (self.timers.next(), self.clients.timers.next());
-                let times = [timers, links, self.sleepers.next(), stop, until];
-                let next = times.into_iter().flatten();
-                // The time of the last turn may be long ago.
-                next.min().map(|next| next - self.clock.now())
-            }
+            // Handlers and tasks that were polled since have brought the time up to date.
+            false => Instant::earliest([until, self.next_time()]).map(|next| next - self.now),
         };
         let wakeable = 0 < self.pending || 0 < self.tasks.len() || self.is_awaited();
         let waited = self
@@ -263,6 +263,24 @@ impl Reactor {
         self.mailbox.rise();
         self.now = self.clock.now();
         waited
+    }
+
+    /// When this loop has something to do of its own accord.
+    fn next_time(&mut self) -> Option<Instant> {
+        let stop = match self.stop {
+            Stop::Running => None,
+            Stop::Draining(until) | Stop::Leaving(until) => Some(until),
+        };
+        let (timers, links) = (self.timers.next(), self.clients.timers.next());
+        Instant::earliest([timers, links, self.sleepers.next(), stop])
+    }
+
+    fn complete_all(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.completions = completions;
     }
 
     /// Gives a completion to whom it concerns; late ones of closed sockets are dropped.
@@ -310,6 +328,9 @@ impl Reactor {
 
     /// Pumps each connection that has something to say once.
     fn pump_ready(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
         let mut ready = std::mem::take(&mut self.ready);
         for slot in ready.drain(..) {
             self.pump(slot);
@@ -370,6 +391,9 @@ impl Reactor {
 
     /// Carries out commands; keeps wakes for [`Reactor::poll_woken`].
     fn read_notes(&mut self) {
+        if self.mailbox.is_empty() {
+            return;
+        }
         let mut notes = std::mem::take(&mut self.notes);
         self.mailbox.take(&mut notes);
         for note in notes.drain(..) {
@@ -382,6 +406,9 @@ impl Reactor {
     }
 
     fn poll_woken(&mut self) {
+        if self.woken.is_empty() {
+            return;
+        }
         for alarm in std::mem::take(&mut self.woken) {
             match alarm.ring() {
                 Target::Task(task) => self.poll_task(task),

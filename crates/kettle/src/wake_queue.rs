@@ -19,6 +19,8 @@ use std::sync::{
 #[derive(Debug)]
 pub(crate) struct WakeQueue<T> {
     items: Mutex<Items<T>>,
+    /// Something waits; written under the lock, read without it.
+    filled: AtomicBool,
     /// The loop sleeps, or is about to, and nobody has ended that yet.
     sleeping: AtomicBool,
 }
@@ -38,6 +40,7 @@ impl<T> WakeQueue<T> {
         };
         Self {
             items: Mutex::new(items),
+            filled: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
         }
     }
@@ -51,6 +54,7 @@ impl<T> WakeQueue<T> {
             return Err(item);
         }
         items.waiting.push(item);
+        self.filled.store(true, Ordering::Release);
         drop(items);
         // Ordered behind the push by the lock: either the loop sees the item in `doze`, or this
         // sees that the loop sleeps.
@@ -72,10 +76,18 @@ impl<T> WakeQueue<T> {
         self.sleeping.store(false, Ordering::SeqCst);
     }
 
+    /// Loop: whether there is nothing to take. Costs a load; what is pushed at this moment may be seen in
+    /// the next turn only, since [`WakeQueue::doze`] does not rely on it.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.filled.load(Ordering::Acquire)
+    }
+
     /// Loop: moves everything that waits into `taken`, which must be empty.
     pub(crate) fn take(&self, taken: &mut Vec<T>) {
         debug_assert!(taken.is_empty(), "the last turn's items were not handled");
-        std::mem::swap(&mut self.lock().waiting, taken);
+        let mut items = self.lock();
+        std::mem::swap(&mut items.waiting, taken);
+        self.filled.store(false, Ordering::Release);
     }
 
     /// Loop: no more items are taken. Returns those that wait.
@@ -124,8 +136,10 @@ mod loom_tests {
             for pusher in pushers {
                 pusher.join().unwrap();
             }
+            assert!(!queue.is_empty());
             let mut taken = Vec::new();
             queue.take(&mut taken);
+            assert!(queue.is_empty());
             assert_eq!(taken.len(), 2, "every item arrives once");
             let alarms = alarms.load(Ordering::SeqCst);
             assert!(alarms <= 1, "only the first push of a sleep ends it");
@@ -189,7 +203,9 @@ mod tests {
         assert!(!queue.doze(), "an item waits");
         assert_eq!(queue.push(2), Ok(false), "the loop did not fall asleep");
         let mut taken = Vec::new();
+        assert!(!queue.is_empty());
         queue.take(&mut taken);
+        assert!(queue.is_empty());
         assert_eq!(taken, [1, 2]);
         assert!(queue.doze());
         assert_eq!(queue.push(3), Ok(true));

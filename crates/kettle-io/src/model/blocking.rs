@@ -419,18 +419,27 @@ impl Driver for Blocking {
         }
     }
 
+    fn take_done(&mut self, done: &mut Vec<Completion>) {
+        self.queue.take(done);
+    }
+
     fn wait(&mut self, patience: Patience, done: &mut Vec<Completion>) -> io::Result<()> {
         let before = done.len();
         if self.queue.give(done) {
             return Ok(());
         }
-        let deadline = match before < done.len() {
-            true => Deadline::Now,
-            false => Deadline::after(patience.timeout),
+        let mut timeout = match before < done.len() {
+            true => Some(Duration::ZERO),
+            false => patience.timeout,
         };
+        let deadline = Deadline::after(timeout);
         loop {
-            let woken = self.sleep(deadline.remaining(), patience.wakeable, done)?;
-            if before < done.len() || woken || deadline.has_passed() {
+            let woken = self.sleep(timeout, patience.wakeable, done)?;
+            if before < done.len() || woken {
+                return Ok(());
+            }
+            timeout = deadline.remaining();
+            if timeout == Some(Duration::ZERO) {
                 return Ok(());
             }
         }

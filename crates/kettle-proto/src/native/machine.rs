@@ -105,7 +105,7 @@ impl Machine for Connection {
         if self.phase == Phase::Closed {
             return None;
         }
-        let timers = [
+        Instant::earliest([
             self.deadlines.next(),
             self.handshake_at,
             self.ping_at(),
@@ -113,8 +113,7 @@ impl Machine for Connection {
             self.keepalive_at(),
             // What is in them may have a time of its own.
             (!self.unread.is_empty()).then_some(self.heard_at),
-        ];
-        timers.into_iter().flatten().min()
+        ])
     }
 
     fn expect(&self) -> usize {

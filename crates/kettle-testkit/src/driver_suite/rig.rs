@@ -181,6 +181,16 @@ impl Rig {
         done
     }
 
+    /// What the driver has at hand outside of a wait.
+    pub(super) fn take_done(&mut self) -> Vec<Completion> {
+        let mut done = Vec::new();
+        self.driver.take_done(&mut done);
+        for completion in &done {
+            self.check(completion);
+        }
+        done
+    }
+
     /// The next completions; there must be some in time.
     pub(super) fn next(&mut self) -> Vec<Completion> {
         let started = Instant::now();

@@ -34,6 +34,35 @@ pub fn p7_completions_of_submit_and_cancel_end_the_next_wait(subject: &Subject) 
     }
 }
 
+/// What was taken comes once, and lets the next wait sleep. A driver may have nothing to take.
+pub fn p7_completions_that_were_taken_end_no_wait(subject: &Subject) {
+    const SLEEP: Duration = Duration::from_millis(20);
+    let mut rig = Rig::new(subject);
+    let (socket, token, _far) = rig.receiving();
+    for _ in 0..3 {
+        rig.send(socket, b"now".to_vec());
+        if rig.take_done().is_empty() {
+            rig.until_last(token, OpKind::Send);
+            continue;
+        }
+        assert!(!rig.is_in_flight(token, OpKind::Send));
+        let started = Instant::now();
+        assert!(rig.wait(Some(SLEEP)).is_empty());
+        assert!(SLEEP <= started.elapsed(), "a wait ended for nothing");
+    }
+    rig.driver.cancel(socket, OpKind::Receive);
+    if rig.take_done().is_empty() {
+        rig.until_last(token, OpKind::Receive);
+    }
+    assert!(!rig.is_in_flight(token, OpKind::Receive));
+    rig.submit(Op::Receive { socket });
+    rig.detach(socket);
+    if rig.take_done().is_empty() {
+        rig.until_last(token, OpKind::Receive);
+    }
+    assert!(!rig.is_in_flight(token, OpKind::Receive));
+}
+
 /// Many wakes before a wait end that wait and no other; one during a wait ends it.
 pub fn p8_a_wake_ends_one_wait(subject: &Subject) {
     let mut rig = Rig::new(subject);

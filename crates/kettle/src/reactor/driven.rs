@@ -46,7 +46,8 @@ impl Reactor {
 
     /// Carries out what has happened, without sleeping.
     pub(crate) fn look(&mut self) -> io::Result<()> {
-        self.turn(Some(self.clock.now()))
+        self.now = self.clock.now();
+        self.turn(Some(self.now))
     }
 
     /// The system calls of the driver.

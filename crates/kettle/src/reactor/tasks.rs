@@ -73,5 +73,6 @@ impl Reactor {
             Poll::Pending => self.tasks.tasks[slot].future = Some(future),
             Poll::Ready(()) => drop(self.tasks.tasks.remove(slot)),
         }
+        self.now = self.clock.now();
     }
 }
