@@ -82,8 +82,10 @@ pub struct Pool {
     current: BytesMut,
     full: VecDeque<BytesMut>,
     spare: Vec<BytesMut>,
-    /// How many blocks there are: the current one, full ones, spare ones.
+    /// How many blocks there are: the current one, full ones, spare ones, lent ones.
     blocks: usize,
+    /// How many of them are lent.
+    lent: usize,
     /// Bytes of the large buffers that are alive; they subtract themselves.
     large_bytes: Arc<AtomicUsize>,
     /// What receives at the limit go through.
@@ -107,6 +109,7 @@ impl Pool {
             full: VecDeque::new(),
             spare: Vec::new(),
             blocks: 0,
+            lent: 0,
             large_bytes: Arc::default(),
             small: BytesMut::new(),
             in_small: false,
@@ -151,6 +154,25 @@ impl Pool {
             return segment;
         }
         self.current.split().freeze().into()
+    }
+
+    /// A whole block, for a driver that receives into several at once; `None` at the limit. It counts
+    /// until [`Pool::give_back`].
+    pub fn lend(&mut self) -> Option<BytesMut> {
+        self.look_over(RECLAIM_TRIES);
+        let Some(block) = self.spare.pop().or_else(|| self.new_block()) else {
+            self.fallbacks += 1;
+            return None;
+        };
+        self.lent += 1;
+        Some(block)
+    }
+
+    /// Takes a lent block back, from which segments may have been split off. It is used again once
+    /// nobody refers to them.
+    pub fn give_back(&mut self, block: BytesMut) {
+        self.lent -= 1;
+        self.full.push_back(block);
     }
 
     /// A buffer of its own for a message of which `bytes` are known to come, or `None` when that
@@ -200,7 +222,7 @@ impl Pool {
             return false;
         };
         let old = std::mem::replace(&mut self.current, block);
-        if 1 < self.blocks {
+        if 1 < self.blocks - self.lent {
             self.full.push_back(old);
         }
         true
@@ -314,5 +336,31 @@ mod tests {
         let mut pool = Pool::new(PoolConfig::default());
         pool.room();
         assert_eq!((pool.blocks, pool.full.len()), (1, 0));
+        let lent = pool.lend().unwrap();
+        assert_eq!((pool.blocks, pool.full.len()), (2, 0));
+        pool.give_back(lent);
+        assert_eq!((pool.blocks, pool.full.len()), (2, 1));
+        let mut pool = Pool::new(PoolConfig::default());
+        let _lent = pool.lend().unwrap();
+        pool.room();
+        assert_eq!((pool.blocks, pool.full.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_lent_block_comes_again_when_nobody_refers_to_it() {
+        let mut pool = Pool::new(PoolConfig {
+            block_bytes: 100,
+            limit_bytes: 250,
+        });
+        let (mut first, second) = (pool.lend().unwrap(), pool.lend().unwrap());
+        first.extend_from_slice(b"received");
+        let segment = first.split().freeze();
+        pool.give_back(first);
+        assert!(pool.lend().is_none(), "a third block is beyond the limit");
+        assert_eq!(pool.stats().fallbacks, 1);
+        drop((segment, second));
+        let again = pool.lend().unwrap();
+        assert_eq!((again.len(), again.capacity()), (0, 100));
+        assert_eq!(pool.stats().allocations, 2);
     }
 }
