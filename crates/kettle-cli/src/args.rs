@@ -369,7 +369,7 @@ pub struct LabArgs {
     #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',', value_parser = model())]
     pub models: Vec<Model>,
     /// How long each model is measured in each round.
-    #[arg(long, value_name = "DURATION", default_value = "0.8")]
+    #[arg(long, value_name = "DURATION", default_value = "0.6")]
     #[arg(value_parser = duration::parse_positive)]
     pub duration: Duration,
     /// How long the load runs before it is measured.
@@ -490,7 +490,7 @@ mod tests {
             "kettle bench u --rate 5 --in-flight 2",
             "kettle bench u --payload 4194304",
             "kettle bench u --outstanding-max 5",
-            "kettle lab --models epoll,uring",
+            "kettle lab --models epoll,urging",
             "kettle lab --rounds 0",
             "kettle serve --model nio",
         ] {

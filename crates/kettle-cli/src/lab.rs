@@ -24,7 +24,6 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use cell::Cell;
-use kettle::Probe;
 use measure::{Measured, Setup};
 use std::io::Write;
 
@@ -96,7 +95,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
 /// Tries the subject out on the first model that this machine runs.
 fn rehearse(plan: &Plan, cores: Option<Cores>, interrupt: &Interrupt) -> Result<(), Failure> {
     let mut models = plan.models.iter();
-    let Some(&model) = models.find(|model| model.probe() == Probe::Runs) else {
+    let Some(&model) = models.find(|model| model.probe().runs()) else {
         return Ok(());
     };
     match plan.subject.rehearse(model, cores, interrupt) {

@@ -193,6 +193,16 @@ impl<F: AsFd> Attached<F> {
         }
     }
 
+    /// Whether an operation has not had its last completion.
+    pub(crate) fn is_under_way(&self, kind: OpKind) -> bool {
+        match kind {
+            OpKind::Accept => self.accepting,
+            OpKind::Connect => self.connecting.is_some(),
+            OpKind::Receive => self.receiving,
+            OpKind::Send => self.sending.is_some(),
+        }
+    }
+
     /// Forgets an operation. True when it was in flight.
     pub(crate) fn stop(&mut self, kind: OpKind) -> bool {
         match kind {
@@ -204,12 +214,12 @@ impl<F: AsFd> Attached<F> {
     }
 
     /// The bytes of a message that will not become whole.
-    fn gathered(&mut self) -> Option<Completion> {
+    pub(crate) fn gathered(&mut self) -> Option<Completion> {
         let segment = self.gather.take().and_then(Gather::into_segment)?;
         Some(self.received(segment))
     }
 
-    fn received(&self, segment: Segment) -> Completion {
+    pub(crate) fn received(&self, segment: Segment) -> Completion {
         let (kind, outcome) = (OpKind::Receive, Outcome::Received(segment));
         Completion {
             token: self.token,

@@ -1,6 +1,6 @@
 //! The trait that every I/O model is behind, and its promises.
 
-use crate::{Completion, Op, OpKind, Role, SocketId, SystemCalls, Token, Waker};
+use crate::{Completion, Op, OpKind, Role, SocketId, SystemCalls, Token, UringFeatures, Waker};
 use kettle_buf::{PoolConfig, PoolStats};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -108,6 +108,9 @@ pub struct DriverConfig {
     pub pool: PoolConfig,
     /// `scan`: how long to sleep after a pass that found nothing. Default `None`: spin.
     pub scan_nap: Option<Duration>,
+    /// `uring`: which features it may use where the kernel has them. Default: all but multishot
+    /// receives.
+    pub uring: UringFeatures,
 }
 
 /// What a driver has done and holds.

@@ -25,7 +25,9 @@ mod transfer;
 mod wake;
 
 pub use driver::{Driver, DriverConfig, DriverStats, Patience};
-pub use model::{Model, Probe, Traits, UnknownModel, open, open_blocking_client};
+pub use model::{
+    Feature, Model, Probe, Traits, UnknownModel, UringFeatures, open, open_blocking_client,
+};
 pub use op::{Completion, Op, OpKind, Outcome, Role, SocketId, Token};
 pub use ready::Ready;
 pub use selector::{Interest, Readiness, Selector};

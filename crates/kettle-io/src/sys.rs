@@ -33,7 +33,10 @@ pub struct SystemCalls {
     pub send: u64,
     /// select(2), poll(2), epoll_wait(2).
     pub wait: u64,
-    /// epoll_ctl(2), setsockopt(2), ioctl(2), shutdown(2), and what creates a poller.
+    /// io_uring_enter(2), which hands operations over and waits in one.
+    pub enter: u64,
+    /// epoll_ctl(2), setsockopt(2), ioctl(2), shutdown(2), getpeername(2), io_uring_register(2), and what
+    /// creates a poller or a ring.
     pub control: u64,
     /// read(2), write(2) and eventfd(2) for the waker, on whichever thread.
     pub wake: u64,
@@ -45,7 +48,7 @@ impl SystemCalls {
     /// All kinds together.
     pub fn total(&self) -> u64 {
         let data = self.accept + self.connect + self.receive + self.send;
-        data + self.wait + self.control + self.wake + self.close
+        data + self.wait + self.enter + self.control + self.wake + self.close
     }
 
     /// Combines two counts kind by kind.
@@ -56,6 +59,7 @@ impl SystemCalls {
             receive: f(self.receive, other.receive),
             send: f(self.send, other.send),
             wait: f(self.wait, other.wait),
+            enter: f(self.enter, other.enter),
             control: f(self.control, other.control),
             wake: f(self.wake, other.wake),
             close: f(self.close, other.close),
@@ -130,11 +134,19 @@ pub(crate) fn receive(
     let end = bytes_max.min(spare.len());
     let ((received, _), _) = rustix::net::recv(stream, &mut spare[..end], flags)?;
     let bytes = received.len();
-    let len = buffer.len() + bytes;
-    // SAFETY: recv(2) has initialised the first `bytes` bytes of the spare capacity, which begins at
-    // the old length.
-    unsafe { buffer.set_len(len) };
+    // SAFETY: recv(2) has initialised the first `bytes` bytes of the spare capacity.
+    unsafe { commit(buffer, bytes) };
     Ok(bytes)
+}
+
+/// Lengthens a buffer by bytes that the kernel has written behind what it held.
+///
+/// # Safety
+/// The first `bytes` bytes of the spare capacity are initialised.
+pub(crate) unsafe fn commit(buffer: &mut BytesMut, bytes: usize) {
+    let len = buffer.len() + bytes;
+    // SAFETY: the caller says that the bytes up to there are initialised, so they lie in the capacity.
+    unsafe { buffer.set_len(len) };
 }
 
 /// send(2) that neither waits nor signals. With `more` the kernel may hold a part of a packet back for
@@ -207,6 +219,12 @@ pub(crate) fn set_receive_timeout(
 ) -> Result<()> {
     calls.control += 1;
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)
+}
+
+/// getpeername(2). A connection whose peer has gone already has none.
+pub(crate) fn peer_address(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Option<SocketAddr> {
+    calls.control += 1;
+    rustix::net::getpeername(stream).ok()??.try_into().ok()
 }
 
 /// shutdown(SHUT_RD): ends a recv(2) or accept(2) that another thread sleeps in.
@@ -353,11 +371,12 @@ mod tests {
             control: 6,
             wake: 7,
             close: 8,
+            enter: 9,
             ..one
         };
-        assert_eq!(two.total(), 36);
-        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 46);
-        assert_eq!((two - one).total(), 26);
+        assert_eq!(two.total(), 45);
+        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 55);
+        assert_eq!((two - one).total(), 35);
         assert_eq!((one - two).total(), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here waits, except a receive without DONTWAIT on a socket in blocking mode.
 
 use crate::{DriverStats, SystemCalls, sys};
+use bytes::BytesMut;
 use kettle_buf::{FileRegion, LargeBuffer, Payload, Pool, PoolConfig, Segment};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -12,7 +13,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Pieces of memory that one sendmsg(2) takes; far below the kernel's UIO_MAXIOV of 1024, because one
 /// more vector costs 40 ns and large pieces fill the socket long before.
-const SLICES_MAX: usize = 64;
+pub(crate) const SLICES_MAX: usize = 64;
 
 /// One Send stops after this many bytes, so that a fast reader of a large file cannot keep the loop to
 /// itself. 1 MiB: the largest frame of the native protocol, some 100 µs.
@@ -30,7 +31,7 @@ pub(crate) struct Transfer {
     pub(crate) pool: Pool,
     pub(crate) calls: SystemCalls,
     pub(crate) received_bytes: u64,
-    sent_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 /// A message whose length is known, while it comes in. `buffer` is shorter than `wanted`.
@@ -44,6 +45,22 @@ impl Gather {
     /// What has come so far, unless nothing has.
     pub(crate) fn into_segment(self) -> Option<Segment> {
         (!self.buffer.is_empty()).then(|| self.buffer.into_segment())
+    }
+
+    /// How many bytes are still missing.
+    pub(crate) fn missing(&self) -> usize {
+        self.wanted - self.buffer.len()
+    }
+
+    /// Where they go: behind what this holds.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Copies what belongs to the message off the front of `segment`.
+    pub(crate) fn absorb(&mut self, segment: &mut Segment) {
+        let part = segment.split_to(self.missing().min(segment.len()));
+        self.buffer.extend_from_slice(&part);
     }
 }
 
@@ -95,7 +112,7 @@ impl Transfer {
         flags: RecvFlags,
     ) -> Result<Arrival, Errno> {
         let (room, buffer) = match gather {
-            Some(Gather { buffer, wanted }) => (*wanted - buffer.len(), &mut **buffer),
+            Some(gather) => (gather.missing(), gather.buffer()),
             None => {
                 let buffer = self.pool.room();
                 (buffer.capacity() - buffer.len(), buffer)
@@ -256,7 +273,7 @@ pub(crate) enum Incoming {
 }
 
 /// accept(2) passes errors of the new connection on; they say nothing about the listener.
-fn concerns_one_connection(error: Errno) -> bool {
+pub(crate) fn concerns_one_connection(error: Errno) -> bool {
     matches!(
         error,
         Errno::CONNABORTED

@@ -107,6 +107,11 @@ impl Waker {
             // Finding it empty is no error: the waker has set the flag and not written yet.
             let _ = sys::eventfd_read(event);
         }
+        self.lower();
+    }
+
+    /// Takes notice of all wakes so far, for a driver whose eventfd the kernel has read already.
+    pub(crate) fn lower(&self) {
         // A swap and not a store: it makes visible what the waker did before its wake.
         self.0.woken.swap(false, Ordering::SeqCst);
     }

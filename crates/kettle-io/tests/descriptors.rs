@@ -16,13 +16,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
-const MULTIPLEXED: [Model; 6] = [
+const MULTIPLEXED: [Model; 7] = [
     Model::Scan,
     Model::Select,
     Model::Poll,
     Model::Epoll,
     Model::EpollEdge,
     Model::Signal,
+    Model::Uring,
 ];
 
 fn alone() -> MutexGuard<'static, ()> {

@@ -62,7 +62,7 @@ pub use finish::Disconnect;
 pub use hosting::Hosting;
 pub use interceptor::{Interceptor, Next};
 pub use kettle_buf::Encode;
-pub use kettle_io::{Driver, DriverConfig, Model, Probe, SystemCalls};
+pub use kettle_io::{Driver, DriverConfig, Feature, Model, Probe, SystemCalls, UringFeatures};
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;
 pub use request::{IntoRequest, Request, Response};

@@ -26,6 +26,15 @@ struct Listed {
     runs_here: bool,
     /// Why it does not.
     refused: Option<String>,
+    /// What it uses where the kernel has it.
+    features: Vec<ListedFeature>,
+}
+
+/// Something that a model can do without.
+#[derive(Debug, Serialize)]
+struct ListedFeature {
+    name: &'static str,
+    found: bool,
 }
 
 /// Lists the models.
@@ -47,10 +56,14 @@ pub fn run(args: &ModelsArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> 
 
 fn listed(model: Model) -> Listed {
     let traits = model.traits();
-    let refused = match model.probe() {
-        Probe::Runs => None,
-        Probe::Refused(reason) => Some(reason),
+    let (features, refused) = match model.probe() {
+        Probe::Runs(features) => (features, None),
+        Probe::Refused(reason) => (Vec::new(), Some(reason)),
     };
+    let features = features.into_iter().map(|feature| ListedFeature {
+        name: feature.name,
+        found: feature.found,
+    });
     Listed {
         name: model.name(),
         term: traits.term,
@@ -61,6 +74,7 @@ fn listed(model: Model) -> Listed {
         spins: traits.spins,
         runs_here: refused.is_none(),
         refused,
+        features: features.collect(),
     }
 }
 
@@ -96,6 +110,13 @@ impl Listed {
         [name, term, waits, limit, self.runs()]
     }
 
+    /// The names of the features that the kernel has, or of those that it has not.
+    fn features(&self, found: bool) -> Option<String> {
+        let features = self.features.iter().filter(|it| it.found == found);
+        let names: Vec<_> = features.map(|it| it.name).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     fn runs(&self) -> String {
         match &self.refused {
             None => "yes".to_owned(),
@@ -124,7 +145,14 @@ impl fmt::Display for Listed {
         writeln!(f, "  connections    {connections}")?;
         writeln!(f, "  limit          {}", self.limit)?;
         writeln!(f, "  while idle     {idle}")?;
-        writeln!(f, "  runs here      {}", self.runs())
+        writeln!(f, "  runs here      {}", self.runs())?;
+        if let Some(found) = self.features(true) {
+            writeln!(f, "  kernel has     {found}")?;
+        }
+        if let Some(missing) = self.features(false) {
+            writeln!(f, "  kernel lacks   {missing}")?;
+        }
+        Ok(())
     }
 }
 

@@ -187,7 +187,7 @@ mod tests {
     fn plan(loads: &[Load]) -> Plan {
         let window = Window {
             warmup: Duration::from_millis(150),
-            duration: Duration::from_millis(800),
+            duration: Duration::from_millis(600),
         };
         Plan {
             models: Model::ALL.to_vec(),

@@ -46,7 +46,7 @@ fn wrong_arguments_exit_with_2() {
     for arguments in [
         "bench",
         "bench kettle://h:1 -c 0",
-        "serve --model uring",
+        "serve --model urging",
         "lab --rounds x",
         "lab --server x",
         "lab --call x",

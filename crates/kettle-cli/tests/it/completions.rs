@@ -21,6 +21,7 @@ fn every_shell_gets_every_command() {
             "completions",
             "deadline",
             "epoll-edge",
+            "uring",
         ] {
             assert!(run.stdout.contains(word), "{shell}: {word}");
         }

@@ -124,7 +124,7 @@ fn are_refused(serve: &str, connections: usize, limit: &str) {
 
 #[test]
 fn hundreds_are_served_beside_busy_ones() {
-    for model in [Model::Epoll, Model::Poll] {
+    for model in [Model::Epoll, Model::Poll, Model::Uring] {
         are_served(model, 1000, 8, "200ms");
     }
 }
@@ -142,7 +142,7 @@ fn threads_name_their_cap() {
 #[test]
 #[ignore = "takes 20,000 descriptors and some minutes: .ci/connections runs it"]
 fn thousands_are_served_beside_busy_ones() {
-    for model in [Model::Epoll, Model::Poll] {
+    for model in [Model::Epoll, Model::Poll, Model::Uring] {
         are_served(model, 19_000, 100, "5s");
     }
 }

@@ -38,6 +38,13 @@ fn it_tells_more_when_asked() {
         run.stdout.matches("runs here      yes").count(),
         Model::ALL.len()
     );
+    // Each feature of the kernel is found or it is not.
+    let features = run.stdout.lines().find(|line| line.contains("buffer ring"));
+    assert!(
+        features.is_some_and(|line| line.starts_with("  kernel has ")),
+        "{}",
+        run.stdout
+    );
     assert!(
         run.stdout.contains("at most 1024 on each loop"),
         "{}",
@@ -52,4 +59,8 @@ fn it_tells_programs() {
     assert_eq!(listed[0]["name"], "blocking");
     assert_eq!(listed[0]["connections_max"], 1);
     assert_eq!(listed[5]["runs_here"], true);
+    assert_eq!(listed[5]["features"], serde_json::json!([]));
+    let features = listed[7]["features"].as_array().unwrap();
+    let found = |it: &Value| it["name"] == "buffer ring" && it["found"].is_boolean();
+    assert!(features.iter().any(found), "{features:?}");
 }

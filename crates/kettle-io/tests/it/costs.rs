@@ -51,8 +51,9 @@ impl Echo {
         for client in &mut self.clients {
             client.write_all(&[1; 100]).unwrap();
         }
+        // In bytes: a request may come in two parts where a block ends.
         let mut answered = 0;
-        while answered < self.clients.len() {
+        while answered < 100 * self.clients.len() as u64 {
             let before = allocations();
             self.driver.wait(PATIENCE, &mut self.done).unwrap();
             self.allocations += allocations() - before;
@@ -65,7 +66,7 @@ impl Echo {
                             payload: segment.into(),
                         });
                     }
-                    Outcome::Sent { .. } => answered += 1,
+                    Outcome::Sent { bytes, .. } => answered += bytes,
                     other => panic!("{other:?}"),
                 }
             }
@@ -121,6 +122,17 @@ fn a_multiplexed_request_costs_two_system_calls_and_a_share_of_a_wait() {
 }
 
 #[test]
+fn a_request_by_io_uring_costs_a_share_of_an_enter() {
+    // One brings the requests, one hands over the answers and says that they are sent. The kernel brings
+    // some 20 at once.
+    for (connections, enters_max) in [(1, 40), (64, 20 * 64 / 8)] {
+        let calls = Echo::new(Model::Uring, connections).measure(20);
+        assert_eq!(calls.total(), calls.enter, "{connections}: {calls:?}");
+        assert!(calls.enter <= enters_max, "{connections}: {calls:?}");
+    }
+}
+
+#[test]
 fn a_short_read_is_not_followed_by_another() {
     for model in [Model::Select, Model::Poll, Model::Epoll, Model::EpollEdge] {
         let mut echo = Echo::new(model, 4);
@@ -161,6 +173,7 @@ fn a_request_allocates_nothing_in_the_driver() {
         (Model::Epoll, 16),
         (Model::EpollEdge, 16),
         (Model::Signal, 16),
+        (Model::Uring, 16),
     ] {
         let mut echo = Echo::new(model, connections);
         echo.measure(0);

@@ -1,6 +1,6 @@
 //! The driver suite on every model, and on the fake driver with several seeds.
 
-use kettle_io::{Driver, DriverConfig, Model, open, open_blocking_client};
+use kettle_io::{Driver, DriverConfig, Model, UringFeatures, open, open_blocking_client};
 use kettle_testkit::driver_suite::Subject;
 use kettle_testkit::driver_tests;
 use kettle_testkit::fake::FakeDriver;
@@ -35,9 +35,34 @@ driver_tests!(
     signal,
     Subject::waiting(|config| open(Model::Signal, config))
 );
+driver_tests!(uring, Subject::waiting(|config| open(Model::Uring, config)));
+driver_tests!(
+    uring_multishot,
+    Subject::waiting(|config| open_uring(config, UringFeatures::ALL))
+);
+driver_tests!(
+    uring_buffer_each,
+    Subject::waiting(|config| open_uring(
+        config,
+        UringFeatures {
+            deferred: false,
+            incremental: false,
+            ..UringFeatures::default()
+        }
+    ))
+);
+driver_tests!(
+    uring_polled,
+    Subject::waiting(|config| open_uring(config, UringFeatures::NONE))
+);
 driver_tests!(fake_1, Subject::fake(|config| FakeDriver::open(config, 1)));
 driver_tests!(fake_2, Subject::fake(|config| FakeDriver::open(config, 2)));
 driver_tests!(fake_3, Subject::fake(|config| FakeDriver::open(config, 3)));
+
+/// As on a kernel that has these features only.
+fn open_uring(config: &DriverConfig, uring: UringFeatures) -> io::Result<Box<dyn Driver>> {
+    open(Model::Uring, &DriverConfig { uring, ..*config })
+}
 
 fn open_napping(config: &DriverConfig) -> io::Result<Box<dyn Driver>> {
     let scan_nap = Some(Duration::from_micros(50));

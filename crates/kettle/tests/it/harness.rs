@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The models of which one loop serves many connections, a client's too.
-pub const MULTIPLEXED: [Model; 6] = [
+pub const MULTIPLEXED: [Model; 7] = [
     Model::Scan,
     Model::Select,
     Model::Poll,
     Model::Epoll,
     Model::EpollEdge,
     Model::Signal,
+    Model::Uring,
 ];
 
 /// A running server with the trial service.
@@ -128,6 +129,7 @@ macro_rules! on_every_model {
             #[test] fn epoll() { super::$name(Model::Epoll) }
             #[test] fn epoll_edge() { super::$name(Model::EpollEdge) }
             #[test] fn signal() { super::$name(Model::Signal) }
+            #[test] fn uring() { super::$name(Model::Uring) }
         }
     )* };
 }

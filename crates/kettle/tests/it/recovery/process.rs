@@ -4,13 +4,16 @@ use kettle::{Model, Server};
 use kettle_testkit::trial::{TrialService, trial_server::TrialServer};
 use std::env;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MODEL: &str = "KETTLE_TEST_MODEL";
 const ADDRESS: &str = "KETTLE_TEST_ADDRESS";
 const KEEPALIVE: &str = "KETTLE_TEST_KEEPALIVE_MILLIS";
+
+/// Longest time until the kernel has closed what a process listened on.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the process says when it listens, before its address and its id.
 const LISTENING: &str = "listening: ";
@@ -79,10 +82,15 @@ impl ServerProcess {
         }
     }
 
-    /// SIGKILL: the server says nothing more; the kernel ends its connections.
+    /// SIGKILL: the server says nothing more; the kernel ends its connections. It closes what io_uring
+    /// listens on a moment after the process has gone.
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        let begin = Instant::now();
+        while TcpStream::connect(self.address).is_ok() {
+            assert!(begin.elapsed() < PATIENCE, "somebody still listens");
+        }
     }
 
     pub fn url(&self) -> String {
