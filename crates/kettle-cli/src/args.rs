@@ -378,9 +378,16 @@ pub struct LabArgs {
     /// How often each model has its turn.
     #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = count(1, 1000))]
     pub rounds: usize,
+    /// Measure every load that the lab knows, in about 15 minutes: from 1 to 1,000 busy connections, up to
+    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, and some slow calls.
+    #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "server"])]
+    pub full: bool,
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub report: Option<PathBuf>,
 }
 
 /// List the I/O models and whether this machine runs them.

@@ -7,7 +7,7 @@ use crate::echo::v1::echo_server::EchoServer;
 use crate::failure::Failure;
 use crate::log;
 use crate::server_counts::ServerCounts;
-use kettle::{Model, Probe, Server, ServerBuilder, ServerHandle};
+use kettle::{Model, Probe, Server, ServerBuilder, ServerHandle, Service};
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn builder(args: &ServeArgs) -> ServerBuilder {
         .loops(args.loops)
         .reuse_port(args.reuse_port)
         .scan_nap(args.scan_nap)
-        .add_service(EchoServer::new(Echo));
+        .add_service(EchoServer::new(Echo).method_on_pool("Pooled"));
     if let Some(threads) = args.threads_max {
         builder = builder.threads_max(threads);
     }

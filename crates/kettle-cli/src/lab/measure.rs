@@ -6,7 +6,7 @@ use super::subject::LabServer;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Connected, Generator, Observer, Pace, Record, Unserved};
+use crate::load::{Connected, Generator, Observer, Record, Unserved};
 use crate::proc_sample::{ProcSample, anonymous_bytes};
 use crate::server_counts::ServerCounts;
 use kettle::{Model, Probe};
@@ -68,10 +68,7 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Meas
             row.model, &idle, &busy, refused,
         )));
     }
-    let pace = Pace::Closed {
-        in_flight: row.load.in_flight,
-    };
-    let call = setup.plan.subject.call();
+    let (call, pace) = (setup.plan.subject.call(&row.load), row.load.pace());
     let mut samples = Samples {
         server,
         taken: Vec::with_capacity(2),
@@ -94,6 +91,8 @@ struct Sample {
     /// `None` of a server that does not tell.
     counts: Option<ServerCounts>,
     cost: ProcSample,
+    /// Of the load generator, which is this process.
+    generator: ProcSample,
 }
 
 /// Takes a sample where the measurement begins and where it ends.
@@ -106,7 +105,12 @@ impl Samples<'_> {
     fn take(&mut self) -> Result<(), Failure> {
         let counts = self.server.counts()?;
         let cost = ProcSample::read(self.server.id())?;
-        self.taken.push(Sample { counts, cost });
+        let generator = ProcSample::read(std::process::id())?;
+        self.taken.push(Sample {
+            counts,
+            cost,
+            generator,
+        });
         Ok(())
     }
 }
@@ -129,6 +133,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
     let calls = calls.unwrap_or(record.count);
     let per_call = |count: f64| count / calls as f64;
     let cost = end.cost.since(&begin.cost);
+    let generator = end.generator.since(&begin.generator);
     let system_calls = counted.map(|(begin, end)| {
         let (begin, end) = (begin.system_calls.total, end.system_calls.total);
         end.saturating_sub(begin) as f64
@@ -144,6 +149,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
         system_calls_per_call: system_calls.map(per_call),
         switches_per_call: cost.switches.map(|switches| per_call(switches as f64)),
         memory_bytes_per_connection: memory,
+        generator_cores: Some(generator.nanos as f64 / 1e9 / record.seconds),
     }
 }
 
