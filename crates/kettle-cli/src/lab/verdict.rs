@@ -80,7 +80,11 @@ impl Figures<'_> {
 
     fn threads_waste(&self) -> Verdict {
         let claim = "A thread for each connection wastes resources when there are many.";
-        let many = self.most(|load| load.total());
+        // There is a limit to threads.
+        let served = self
+            .plain()
+            .filter(|it| costs(it, Model::Threads).is_some());
+        let many = served.max_by_key(|it| it.load.total());
         let compared = many.and_then(|many| {
             let threads = costs(many, Model::Threads)?;
             Some((many.load, cheapest(many, &MULTIPLEXED)?, threads))
