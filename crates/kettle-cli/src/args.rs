@@ -378,9 +378,13 @@ pub struct LabArgs {
     /// How often each model has its turn.
     #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = count(1, 1000))]
     pub rounds: usize,
+    /// Make a connection for each call, and close it; --connections says how many at a time.
+    #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
+    pub churn: bool,
     /// Measure every load that the lab knows, in about 15 minutes: from 1 to 1,000 busy connections, up to
-    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, and some slow calls.
-    #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "server"])]
+    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
+    /// connections that come and go.
+    #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
     pub full: bool,
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,7 @@ pub use page::{try_folder, write as write_page};
 pub use plan::Plan;
 pub use raw::{try_file, write as write_raw};
 pub use subject::{OwnServer, Subject};
-pub use traffic::Load;
+pub use traffic::{Load, Work};
 use verdict::Verdict;
 
 use crate::affinity::Cores;

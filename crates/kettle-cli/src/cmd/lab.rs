@@ -5,7 +5,7 @@ use crate::call;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::lab::{self, Load, OwnServer, Plan, Subject};
+use crate::lab::{self, Load, OwnServer, Plan, Subject, Work};
 use crate::load::Window;
 use crate::log;
 use crate::schema::{Kind, Schema};
@@ -47,22 +47,17 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 
 fn plan(args: LabArgs) -> Result<Plan, Failure> {
     let subject = subject(&args)?;
-    let own = Load::new(
-        args.connections.unwrap_or(1),
-        args.in_flight.unwrap_or(1),
-        args.idle.unwrap_or(0),
-    );
-    let is_own = args.connections.or(args.in_flight).or(args.idle).is_some();
+    let own = own_load(&args);
     Ok(Plan {
         models: if args.models.is_empty() {
             Model::ALL.to_vec()
         } else {
             args.models
         },
-        loads: match (is_own, args.full) {
-            (true, _) => vec![own],
-            (false, true) => Load::full(),
-            (false, false) => Load::USUAL.to_vec(),
+        loads: match (own, args.full) {
+            (Some(own), _) => vec![own],
+            (None, true) => Load::full(),
+            (None, false) => Load::USUAL.to_vec(),
         },
         subject,
         rounds: args.rounds,
@@ -71,6 +66,18 @@ fn plan(args: LabArgs) -> Result<Plan, Failure> {
             duration: args.duration,
         },
     })
+}
+
+/// The one load that is asked for, if any.
+fn own_load(args: &LabArgs) -> Option<Load> {
+    let plain = args.connections.or(args.in_flight).or(args.idle);
+    let own = Load::new(
+        args.connections.unwrap_or(1),
+        args.in_flight.unwrap_or(1),
+        args.idle.unwrap_or(0),
+    );
+    let work = if args.churn { Work::Churn } else { own.work };
+    (args.churn || plain.is_some()).then_some(Load { work, ..own })
 }
 
 fn subject(args: &LabArgs) -> Result<Subject, Failure> {

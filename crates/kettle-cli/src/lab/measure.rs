@@ -3,6 +3,7 @@
 use super::cell::{Reason, Round};
 use super::plan::{Plan, Row, serves_one};
 use super::subject::LabServer;
+use super::traffic::Work;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -54,6 +55,9 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
 
 fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Measured, Failure> {
     let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
+    if row.load.work == Work::Churn {
+        return churn(setup, row, server, &mut generator);
+    }
     let before = anonymous_bytes(server.id());
     let idle = generator.connect(server.url(), row.load.idle, row.connect_timeout())?;
     let busy = generator.connect(server.url(), row.load.connections, row.connect_timeout())?;
@@ -74,15 +78,26 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Meas
         taken: Vec::with_capacity(2),
     };
     let record = generator.run(&busy.channels, call, pace, setup.plan.window, &mut samples)?;
-    let [begin, end] = samples.taken.as_slice() else {
-        return Err(Failure::Text(
-            "the measurement did not come to its end".to_owned(),
-        ));
-    };
     let memory = growth(before, after, row.load.total());
-    Ok(Measured::Round(Box::new(round(
-        &record, begin, end, memory,
-    ))))
+    samples.round(&record, memory)
+}
+
+/// Connections come and go, so that none of them can be told to be unserved, or what it holds.
+fn churn(
+    setup: &Setup<'_>,
+    row: &Row,
+    server: &mut dyn LabServer,
+    generator: &mut Generator,
+) -> Result<Measured, Failure> {
+    let url = server.url().to_owned();
+    let call = setup.plan.subject.call(&row.load);
+    let mut samples = Samples {
+        server,
+        taken: Vec::with_capacity(2),
+    };
+    let (callers, window) = (row.load.connections, setup.plan.window);
+    let record = generator.churn(&url, callers, &call, window, &mut samples)?;
+    samples.round(&record, None)
 }
 
 /// What a server had counted and cost at one moment.
@@ -112,6 +127,14 @@ impl Samples<'_> {
             generator,
         });
         Ok(())
+    }
+
+    fn round(&self, record: &Record, memory: Option<f64>) -> Result<Measured, Failure> {
+        let [begin, end] = self.taken.as_slice() else {
+            let text = "the measurement did not come to its end";
+            return Err(Failure::Text(text.to_owned()));
+        };
+        Ok(Measured::Round(Box::new(round(record, begin, end, memory))))
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Work {
     WaitOnPool,
     /// One call of a hundred is to wait 5 ms; figures are those of the others.
     SomeSlow,
+    /// To take a connection for each call, and see it closed.
+    Churn,
 }
 
 impl Load {
@@ -96,6 +98,7 @@ impl Load {
             work(Work::Wait, Load::new(64, 1, 0)),
             work(Work::WaitOnPool, Load::new(64, 1, 0)),
             work(Work::SomeSlow, Load::new(64, 1, 0)),
+            work(Work::Churn, Load::new(16, 1, 0)),
         ]
     }
 
@@ -114,7 +117,7 @@ impl Load {
         let payload = self.payload.unwrap_or(payload);
         let call = Call::echo(Kind::Unary, payload, 0);
         match self.work {
-            Work::Echo | Work::SomeSlow => call,
+            Work::Echo | Work::SomeSlow | Work::Churn => call,
             Work::Compute => call.computing(WORK),
             Work::ComputeOnPool => call.computing(WORK).on_pool(),
             Work::Wait => call.waiting(WORK),
@@ -163,6 +166,7 @@ impl Work {
             Work::Wait => Some("wait"),
             Work::WaitOnPool => Some("wait on the pool"),
             Work::SomeSlow => Some("some slow"),
+            Work::Churn => Some("churn"),
         }
     }
 
@@ -174,6 +178,7 @@ impl Work {
             Work::Wait => "; each waits for 1 ms without a thread",
             Work::WaitOnPool => "; each holds a thread of the pool for 1 ms",
             Work::SomeSlow => "; one of a hundred waits for 5 ms, and the others are measured",
+            Work::Churn => "; a connection is made for each call, and closed",
         }
     }
 }

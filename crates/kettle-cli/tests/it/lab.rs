@@ -50,6 +50,21 @@ fn it_fills_every_cell_of_every_load() {
 }
 
 #[test]
+fn connections_that_come_and_go_are_served_by_every_model() {
+    let lab = run(&format!("lab --churn --connections 4 {SHORT} --rounds 2"));
+    assert_eq!(lab.code, Some(0), "{}{}", lab.stdout, lab.stderr);
+    assert!(lab.stdout.contains("4 × 1, churn"), "{}", lab.stdout);
+    for model in Model::ALL {
+        let rows = rows(&lab.stdout, model.name());
+        // No connection stays, so there is no memory of one.
+        let unknown = |row: &Vec<&str>| row.iter().filter(|&&cell| cell == "–").count();
+        assert!(rows.iter().all(|row| 1 <= unknown(row)), "{rows:?}");
+        let calls: u64 = rows[0][1].replace([',', '*'], "").parse().unwrap();
+        assert!(0 < calls, "{rows:?}");
+    }
+}
+
+#[test]
 fn a_report_is_a_page_with_everything_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("deep/report");
