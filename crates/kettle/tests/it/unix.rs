@@ -3,6 +3,7 @@
 use crate::connections::stop_and_restart;
 use crate::harness::{Host, MULTIPLEXED, block_on, host_at};
 use crate::on_every_model;
+use crate::recovery::until_it_has_room;
 use crate::streams::all_kinds;
 use kettle::{
     Address, Channel, Code, Error, Inbound, Model, Next, Outbound, PeerCredentials, Request,
@@ -196,6 +197,13 @@ fn a_channel_connects_again(model: Model) {
     let second = scratch.host(on(model));
     // One that is sent before the end of the first connection is seen ends with it.
     second.until("a call", |_| block_on(client.run(echo("two"))).is_ok());
+}
+
+/// Sending to one that has gone fails at once, and its last word is there all the same.
+#[test]
+fn a_full_server_is_tried_until_it_has_room() {
+    let scratch = Scratch::new();
+    until_it_has_room(&scratch.host(Server::builder().connections_max(1)));
 }
 
 #[test]
