@@ -45,6 +45,9 @@ fn builder(args: &ServeArgs) -> ServerBuilder {
     if let Some(connections) = args.connections_max {
         builder = builder.connections_max(connections);
     }
+    if let Some(mode) = args.unix_mode {
+        builder = builder.unix_mode(mode);
+    }
     if let Some(grace) = args.stop_grace {
         builder = builder.stop_grace(grace);
     }
@@ -58,7 +61,7 @@ fn announce(
     server: &ServerHandle,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let address = server.local_addr();
+    let address = server.address();
     let written = writeln!(out, "listening on {address} model={model} loops={loops}");
     match written.and_then(|()| out.flush()) {
         // A server serves on when nobody reads what it prints.

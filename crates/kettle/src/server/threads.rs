@@ -5,10 +5,9 @@ use crate::command::Command;
 use crate::mailbox::Mailbox;
 use crate::reactor::{OwnThread, Reactor, Serves};
 use crate::stats::{LoopStats, Stats};
-use kettle_io::{DriverConfig, Model};
+use kettle_io::{Address, DriverConfig, Model};
 use slab::Slab;
 use std::fmt;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,7 +77,7 @@ impl Threads {
         }
     }
 
-    fn run(&self, mut reactor: Reactor, stream: OwnedFd, address: SocketAddr) {
+    fn run(&self, mut reactor: Reactor, stream: OwnedFd, address: &Address) {
         let stats = Arc::clone(reactor.stats());
         stats.connection_added();
         if let Err(error) = reactor.serve_one(stream, address) {
@@ -112,11 +111,7 @@ impl Threads {
 }
 
 impl OwnThread for Threads {
-    fn start(
-        self: Arc<Self>,
-        stream: OwnedFd,
-        address: SocketAddr,
-    ) -> Result<(), (OwnedFd, Status)> {
+    fn start(self: Arc<Self>, stream: OwnedFd, address: Address) -> Result<(), (OwnedFd, Status)> {
         if self.threads_max <= self.lock().running.len() {
             let max = self.threads_max;
             let text =
@@ -135,7 +130,7 @@ impl OwnThread for Threads {
         let threads = Arc::clone(&self);
         let run = move || {
             let context = &threads.serves.context;
-            context.run(|| threads.run(reactor, stream, address));
+            context.run(|| threads.run(reactor, stream, &address));
             threads.unregister(id);
         };
         let spawned = std::thread::Builder::new()

@@ -16,3 +16,4 @@ mod servers;
 mod sleep;
 mod streams;
 mod tokio_context;
+mod unix;
