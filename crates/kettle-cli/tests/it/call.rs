@@ -260,9 +260,12 @@ fn a_wrong_url_is_explained() {
     for (url, why) in [
         (
             "http://127.0.0.1:1",
-            "its scheme is not kettle; write kettle://HOST:PORT",
+            "its scheme is not kettle; write kettle://HOST:PORT or unix:///PATH",
         ),
-        ("127.0.0.1:1", "it has no scheme; write kettle://HOST:PORT"),
+        (
+            "127.0.0.1:1",
+            "it has no scheme; write kettle://HOST:PORT or unix:///PATH",
+        ),
         ("kettle://127.0.0.1", "it has no port"),
     ] {
         let wanted = format!("kettle: {url:?} is not a server's URL: {why}\n");

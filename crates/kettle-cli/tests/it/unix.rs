@@ -42,6 +42,8 @@ fn the_server_at_a_path_is_found() {
     server.line();
     let bench = run(&format!("bench {url} --warmup 0 --duration 300ms"));
     assert!(bench.stdout.contains("server"), "{bench:?}");
+    server.signal(Signal::TERM);
+    server.finish();
 }
 
 #[test]
