@@ -6,7 +6,6 @@ pub use builder::ChannelBuilder;
 pub(crate) use builder::client_loop;
 
 use crate::call::{CallRequest, Caller, Content, Place};
-use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
 use crate::endpoint::Endpoint;
@@ -305,7 +304,7 @@ impl Shared {
     fn make(&self, path: Arc<str>, request: Request<Outbound>, caller: Caller) {
         let (message, metadata, options) = request.into_parts();
         let timeout = options.timeout.or(self.timeout);
-        let own = timeout.map(|timeout| Clock::new().now() + timeout);
+        let own = timeout.map(|timeout| self.mailbox.clock().now() + timeout);
         let inherited = ambient::deadline().filter(|_| options.inherits_deadline);
         let deadline = own.into_iter().chain(inherited).min();
         let content = match message.into_segment() {

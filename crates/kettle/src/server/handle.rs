@@ -1,6 +1,6 @@
 //! A running server, as those who started it see it.
 
-use super::Threads;
+use super::Running;
 use crate::command::Command;
 use crate::error::Kind;
 use crate::peer::Holdings;
@@ -30,7 +30,8 @@ pub struct ServerHandle {
 struct Shared {
     grace: Duration,
     seats: Arc<[Seat]>,
-    threads: Option<Arc<Threads>>,
+    /// Threads or tasks with a connection each.
+    running: Option<Arc<Running>>,
     pool: Arc<Pool>,
     holdings: Arc<Holdings>,
 }
@@ -41,13 +42,13 @@ impl ServerHandle {
         grace: Duration,
         seats: Arc<[Seat]>,
         threads: Vec<JoinHandle<()>>,
-        connections: Option<Arc<Threads>>,
+        running: Option<Arc<Running>>,
         (pool, holdings): (Arc<Pool>, Arc<Holdings>),
     ) -> Self {
         let shared = Arc::new(Shared {
             grace,
             seats,
-            threads: connections,
+            running,
             pool,
             holdings,
         });
@@ -57,6 +58,19 @@ impl ServerHandle {
             threads: Mutex::new(threads),
             signals: Mutex::new(None),
         }
+    }
+
+    /// A server whose connections are tasks of the runtime that runs on this thread.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn of_tasks(
+        local: SocketAddr,
+        grace: Duration,
+        running: Arc<Running>,
+        shares: (Arc<Pool>, Arc<Holdings>),
+        thread: JoinHandle<()>,
+    ) -> Self {
+        let (seats, running) = (Arc::default(), Some(running));
+        Self::new(local, grace, seats, vec![thread], running, shares)
     }
 
     /// The address that the server listens on, with the port that the kernel chose when 0 was asked for.
@@ -88,8 +102,8 @@ impl ServerHandle {
         for thread in threads.drain(..) {
             panicked |= thread.join().is_err();
         }
-        if let Some(threads) = &self.shared.threads {
-            threads.wait();
+        if let Some(running) = &self.shared.running {
+            running.wait();
         }
         self.shared.pool.close();
         if let Some(signals) = self
@@ -188,8 +202,8 @@ impl Shared {
             // A loop that has ended needs no stop.
             let _ = seat.mailbox.interrupt(Command::Stop { grace });
         }
-        if let Some(threads) = &self.threads {
-            threads.stop(grace);
+        if let Some(running) = &self.running {
+            running.stop(grace);
         }
     }
 
@@ -198,8 +212,8 @@ impl Shared {
         for seat in self.seats.iter() {
             seat.stats.add_to(&mut total);
         }
-        if let Some(threads) = &self.threads {
-            threads.add_to(&mut total);
+        if let Some(running) = &self.running {
+            running.add_to(&mut total);
         }
         total.held_bytes = self.holdings.bytes();
         total

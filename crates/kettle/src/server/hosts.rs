@@ -4,6 +4,8 @@ use super::handle::ServerHandle;
 use super::{ServerBuilder, Threads};
 use crate::error::Kind;
 use crate::reactor::{Placement, Reactor, Seat};
+#[cfg(feature = "tokio-host")]
+use crate::tokio_host;
 use crate::{Error, Model};
 use kettle_io::socket;
 use std::net::SocketAddr;
@@ -20,6 +22,8 @@ pub(super) fn start(builder: ServerBuilder, address: SocketAddr) -> Result<Serve
     let own_driver = builder.open_driver.is_some();
     match builder.model {
         Model::Threads if !own_driver => start_threads(&builder, first, local),
+        #[cfg(feature = "tokio-host")]
+        Model::Tokio if !own_driver => tokio_host::start(&builder, first, local),
         _ if builder.reuse_port && 1 < builder.loops => {
             drop(first);
             let listeners: Result<Vec<_>, _> = (0..builder.loops)
@@ -146,7 +150,8 @@ fn start_threads(
         mailbox: Arc::clone(reactor.mailbox()),
         stats: Arc::clone(reactor.stats()),
     };
-    let placement = Placement::Thread(threads.clone());
+    let running = Arc::clone(threads.running());
+    let placement = Placement::Thread(threads);
     let run = move || {
         let run = reactor
             .listen(listener, placement, u64::MAX)
@@ -162,7 +167,7 @@ fn start_threads(
         builder.stop_grace,
         seats,
         vec![acceptor],
-        Some(threads),
+        Some(running),
         (pool, holdings),
     ))
 }
