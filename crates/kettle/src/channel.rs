@@ -42,7 +42,8 @@ use std::time::Duration;
 /// is dropped: see [`Request::set_inherits_deadline`].
 ///
 /// The connection lives on a loop thread that the whole process shares, started at first use; inside
-/// a handler and inside a [`crate::LocalLoop`] it lives on that loop.
+/// a handler and inside a [`crate::LocalLoop`] it lives on that loop. With the feature `tokio-host` it may be a task of
+/// a tokio runtime instead, over any stream (`ChannelBuilder::connect_over`, `connect_with`).
 #[derive(Clone)]
 pub struct Channel {
     pub(crate) shared: Arc<Shared>,
@@ -198,6 +199,12 @@ impl Channel {
             Box::pin(async move { call_streaming(&shared, path, request).await })
         });
         self.intercept(last, request).await
+    }
+
+    /// What it asks of its connections.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn link(&self) -> Arc<LinkConfig> {
+        Arc::clone(&self.shared.link)
     }
 
     /// Connects, and waits until the server has greeted.

@@ -10,7 +10,7 @@ mod connecting;
 mod connection;
 mod driven;
 mod home;
-mod link;
+pub(crate) mod link;
 mod sleepers;
 mod tasks;
 

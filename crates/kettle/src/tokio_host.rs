@@ -4,17 +4,18 @@
 //! to say in one write, as a turn of a loop does; the task sleeps when a turn brought nothing. The time is
 //! tokio's, so that it may be paused or simulated.
 
+mod accepting;
+mod calling;
+mod channel;
 mod connection;
 mod desk;
 mod leftover;
 mod own_runtime;
+mod server;
 mod serving;
 mod stopping;
 mod timer;
 mod wire;
-
-mod accepting;
-mod server;
 
 pub(crate) use own_runtime::start;
 pub use server::TokioServer;

@@ -5,7 +5,7 @@ use super::timer::Timer;
 use super::wire::Wire;
 use crate::command::Command;
 use crate::key::PeerKey;
-use crate::mailbox::{Alarm, Target};
+use crate::mailbox::Target;
 use crate::peer::Peer;
 use kettle_buf::Payload;
 use kettle_proto::{CallId, Instant};
@@ -51,8 +51,8 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     /// Polls what an alarm rings for.
-    pub(super) fn wake(&mut self, desk: &mut Desk, alarm: &Alarm) {
-        if let Target::Handler(key, call) = alarm.ring()
+    pub(super) fn wake(&mut self, desk: &mut Desk, target: Target) {
+        if let Target::Handler(key, call) = target
             && key == self.key
         {
             let mut turn = desk.turn(key);

@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite> Serving<S> {
                 Note::Command(command) => self.command(command),
                 Note::Wake(alarm) => {
                     if let Some(connection) = &mut self.connection {
-                        connection.wake(&mut self.place.desk, &alarm);
+                        connection.wake(&mut self.place.desk, alarm.ring());
                     }
                 }
             }
