@@ -68,7 +68,8 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         self.desk.look_at_clock();
         self.read_notes();
         let mut moved = self.poll_connecting(cx);
-        self.link_timeout();
+        // What is begun here is polled in the next turn.
+        moved |= self.link_timeout();
         for index in 0..self.connections.len() {
             if self.connections[index].turn(&mut self.desk, cx, None) {
                 moved = true;
@@ -224,15 +225,17 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         }
     }
 
-    /// A pause may be over, or the deadlines of calls that wait.
-    fn link_timeout(&mut self) {
+    /// Whether a pause was over, or the deadlines of calls that wait.
+    fn link_timeout(&mut self) -> bool {
         let now = self.desk.now;
-        if self.link.next_time().is_some_and(|next| next <= now) {
+        let due = self.link.next_time().is_some_and(|next| next <= now);
+        if due {
             self.link.waiting.expire(now);
             if !self.link.waiting.is_empty() {
                 self.raise();
             }
         }
+        due
     }
 
     /// Tells the link what happened on a connection.
@@ -248,26 +251,24 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         if over {
             again.append(calling.take_waiting());
         }
-        if news.ready {
-            self.greeted(key, over);
+        if news.ready
+            && let Some(subchannel) = self.link.with_key(key)
+        {
+            subchannel.greeted();
         }
         if over {
             self.lost(key, news.failure.unwrap_or(Failure(None)));
+        } else if news.ready {
+            self.begin_waiting(key);
         }
         while let Some(request) = again.pop() {
             self.call(request);
         }
     }
 
-    fn greeted(&mut self, key: PeerKey, over: bool) {
-        let Some(subchannel) = self.link.with_key(key) else {
-            return;
-        };
-        subchannel.greeted();
+    /// The server has greeted: what waited for that goes on.
+    fn begin_waiting(&mut self, key: PeerKey) {
         self.link.answer_connects();
-        if over {
-            return;
-        }
         let mut waiting = std::mem::take(&mut self.link.waiting);
         while let Some(request) = waiting.pop() {
             self.start_call(key, request);

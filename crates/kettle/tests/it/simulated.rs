@@ -155,7 +155,7 @@ fn calls_go_on_after_a_partition_and_a_crash() {
     assert!(4 < ok("bob", 7..10) && 4 < ok("ada", 12..15), "{lines:#?}");
     let failed = |what| count(&lines, "ada", 5..10, what);
     assert!(
-        0 < failed("Unavailable") + failed("DeadlineExceeded"),
+        0 < failed("UNAVAILABLE") + failed("DEADLINE_EXCEEDED"),
         "{lines:#?}"
     );
 }
