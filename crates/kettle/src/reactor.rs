@@ -15,7 +15,9 @@ mod sleepers;
 mod tasks;
 
 pub(crate) use acceptor::{OwnThread, Placement, Seat};
-pub(crate) use home::{Home, be_home, home};
+#[cfg(feature = "tokio-host")]
+pub(crate) use home::Home;
+pub(crate) use home::{be_home, home};
 
 use crate::clock::Clock;
 use crate::command::{Command, Unfinished};

@@ -257,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             subchannel.greeted();
         }
         if over {
-            self.lost(key, news.failure.unwrap_or(Failure(None)));
+            self.lost(key, &news.failure.unwrap_or(Failure(None)));
         } else if news.ready {
             self.begin_waiting(key);
         }
@@ -276,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     }
 
     /// The link's connection takes no more calls.
-    fn lost(&mut self, key: PeerKey, failure: Failure) {
+    fn lost(&mut self, key: PeerKey, failure: &Failure) {
         let config = Arc::clone(&self.link.config);
         let Some(subchannel) = self.link.with_key(key) else {
             return;

@@ -67,7 +67,7 @@ impl ChannelBuilder {
     /// The same without connecting: that is done at the first call.
     ///
     /// # Errors
-    /// [`Error::is_config`] when a setting is out of its range, with a model or several connections, and outside of a
+    /// [`Error::is_config`] when a setting is out of its range, with another model than `tokio` or several connections, and outside of a
     /// tokio runtime.
     pub fn connect_lazy_with<S, F>(
         self,

@@ -25,7 +25,7 @@ const fn ms(ms: u64) -> Duration {
 struct Transcript(Arc<Mutex<Vec<String>>>);
 
 impl Transcript {
-    fn note(&self, text: String) {
+    fn note(&self, text: &str) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
         self.0.lock().unwrap().push(format!("{at:?} {text}"));
     }
@@ -96,7 +96,7 @@ fn story(seed: u64) -> Vec<String> {
                 }
                 let sleep = numbered(Behaviour::Sleep, 20_000 * (n % 5));
                 let ended = call(&client, sleep, ms(3000)).await;
-                transcript.note(format!("{name} {n} {ended}"));
+                transcript.note(&format!("{name} {n} {ended}"));
                 tokio::time::sleep(ms(100)).await;
             }
             Ok(())
@@ -189,7 +189,10 @@ fn a_server_leaves_a_crashed_client() {
         let _ = client.run(task(Behaviour::Never)).await;
         Ok(())
     });
-    sim.client("watch", async { Ok(tokio::time::sleep(ms(10_000)).await) });
+    sim.client("watch", async {
+        tokio::time::sleep(ms(10_000)).await;
+        Ok(())
+    });
     while sim.elapsed() < ms(2000) {
         sim.step().unwrap();
     }
