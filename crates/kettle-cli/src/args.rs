@@ -73,9 +73,10 @@ pub enum Command {
 Examples:
   kettle serve
   kettle serve --listen 127.0.0.1:0 --model scan --scan-nap 50us
-  kettle serve --listen 0.0.0.0:50051 --loops 4 -v")]
+  kettle serve --listen 0.0.0.0:50051 --loops 4 -v
+  kettle serve --listen unix:///run/echo.sock --unix-mode 660")]
 pub struct ServeArgs {
-    /// Where to listen; port 0 takes a free one.
+    /// Where to listen: ADDRESS:PORT, port 0 takes a free one; or unix:///PATH for a Unix-domain socket.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     #[arg(env = "KETTLE_LISTEN", hide_env_values = true)]
     pub listen: String,
@@ -99,6 +100,9 @@ pub struct ServeArgs {
     /// Let each loop listen for itself (SO_REUSEPORT) instead of one that hands connections on.
     #[arg(long)]
     pub reuse_port: bool,
+    /// unix: the mode of the socket's file, in octal; who may write it may connect [default: by the umask].
+    #[arg(long, value_name = "MODE", value_parser = file_mode)]
+    pub unix_mode: Option<u32>,
     /// How long calls may go on after SIGINT or SIGTERM [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub stop_grace: Option<Duration>,
@@ -137,9 +141,10 @@ Examples:
   echo '{\"want\":3}' | kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d - -v
   kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary --deadline 50ms -H 'x-trace: 7'
   kettle call kettle://127.0.0.1:50051 echo.v1.Echo/ServerStream -d '{\"payload\":\"aGk=\",\"want\":3}'
-  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Bidi -d -")]
+  kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Bidi -d -
+  kettle call unix:///run/echo.sock echo.v1.Echo/Unary -d '{\"want\":3}'")]
 pub struct CallArgs {
-    /// The server, as kettle://HOST:PORT.
+    /// The server, as kettle://HOST:PORT or unix:///PATH.
     #[arg(value_hint = ValueHint::Url)]
     pub url: String,
     /// What to call; without /METHOD the methods of the service are listed.
@@ -173,7 +178,7 @@ pub struct CallArgs {
 /// is this round trip. client-stream and server-stream go one way, as fast as the other side takes them,
 /// and have no latencies.
 ///
-/// When the server runs on this machine, on a loopback address, and /proc lets us see it, its CPU time per
+/// When the server runs on this machine, on a loopback address or a Unix-domain socket, and /proc lets us see it, its CPU time per
 /// call or message and its memory per connection are told too; and so is how busy the load generator was: near a full core it is what
 /// limits the rate, not the server.
 ///
@@ -191,13 +196,14 @@ pub struct CallArgs {
 Examples:
   kettle bench kettle://127.0.0.1:50051
   kettle bench kettle://127.0.0.1:50051 --connections 64 --in-flight 16 --duration 5
+  kettle bench unix:///run/echo.sock --connections 64
   kettle bench kettle://127.0.0.1:50051 --rate 20000 --connections 8 --json
   kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576
   kettle bench kettle://127.0.0.1:50051 --method bidi --in-flight 64
   kettle bench kettle://127.0.0.1:50051 -c 100 --idle 18000 --local-address 127.0.0.2,127.0.0.3
   kettle bench kettle://127.0.0.1:50051 --method server-stream --payload 65536 --streams 4")]
 pub struct BenchArgs {
-    /// The server, as kettle://HOST:PORT.
+    /// The server, as kettle://HOST:PORT or unix:///PATH.
     pub url: String,
     /// Connections.
     #[arg(short, long, value_name = "N", default_value_t = 1)]
@@ -378,9 +384,20 @@ pub struct LabArgs {
     /// How often each model has its turn.
     #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = count(1, 1000))]
     pub rounds: usize,
+    /// Make a connection for each call, and close it; --connections says how many at a time.
+    #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
+    pub churn: bool,
+    /// Measure every load that the lab knows, in about 15 minutes: from 1 to 1,000 busy connections, up to
+    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
+    /// connections that come and go.
+    #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
+    pub full: bool,
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub report: Option<PathBuf>,
 }
 
 /// List the I/O models and whether this machine runs them.
@@ -427,6 +444,13 @@ fn model() -> impl TypedValueParser<Value = Model> {
 /// A number of things between two bounds.
 fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
+}
+
+/// The permissions of a file, in octal.
+fn file_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    mode.filter(|&mode| mode <= 0o777)
+        .ok_or_else(|| "it is not an octal number up to 777".to_owned())
 }
 
 /// A share of all calls.

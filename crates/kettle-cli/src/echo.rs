@@ -5,7 +5,8 @@ use futures_core::Stream;
 use kettle::{Request, Response, Status, Streaming};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What `kettle-build` generated from `proto/echo/v1/echo.proto`.
 pub mod v1 {
@@ -23,6 +24,9 @@ pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024 - FIELD_BYTES;
 /// Longest wait before a reply: who wants to hold a call for longer mistook the unit.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Longest work before a reply: every other connection of a loop waits meanwhile.
+const WORK_MAX: Duration = Duration::from_secs(1);
+
 /// What replies of a wanted length are cut from. Zeros take no room in the binary, and no memory
 /// until they are read.
 static FILLER: [u8; PAYLOAD_BYTES_MAX] = [0; PAYLOAD_BYTES_MAX];
@@ -37,6 +41,16 @@ impl v1::echo_server::Echo for Echo {
         if request.wait_us != 0 {
             kettle::sleep(wait(request.wait_us)?).await;
         }
+        work(request.work_us)?;
+        Ok(Response::new(reply(request)?))
+    }
+
+    async fn pooled(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
+        let request = request.into_inner();
+        if request.wait_us != 0 {
+            thread::sleep(wait(request.wait_us)?);
+        }
+        work(request.work_us)?;
         Ok(Response::new(reply(request)?))
     }
 
@@ -121,6 +135,24 @@ fn wait(micros: u32) -> Result<Duration, Status> {
     }
 }
 
+/// Keeps this thread's processor.
+fn work(micros: u32) -> Result<(), Status> {
+    if micros == 0 {
+        return Ok(());
+    }
+    let work = Duration::from_micros(micros.into());
+    if WORK_MAX < work {
+        return Err(Status::invalid_argument(format!(
+            "work_us is {micros}; this server works {WORK_MAX:?} at most"
+        )));
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < work {
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
 fn reply(request: EchoRequest) -> Result<EchoReply, Status> {
     let EchoRequest { payload, want, .. } = request;
     let payload = match want {
@@ -153,7 +185,7 @@ mod tests {
         let request = EchoRequest {
             payload: Bytes::from_static(payload),
             want,
-            wait_us: 0,
+            ..EchoRequest::default()
         };
         let reply =
             pin!(Echo.unary(Request::new(request))).poll(&mut Context::from_waker(Waker::noop()));
@@ -175,7 +207,7 @@ mod tests {
         let request = EchoRequest {
             payload: Bytes::from_static(b"kettle"),
             want: 3,
-            wait_us: 0,
+            ..EchoRequest::default()
         };
         let mut context = Context::from_waker(Waker::noop());
         let mut replies = pin!(Echo.server_stream(Request::new(request)));
@@ -207,6 +239,16 @@ mod tests {
         let status = wait(10_000_001).unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains("10s at most"), "{status}");
+    }
+
+    #[test]
+    fn it_works_as_long_as_wanted_but_not_for_long() {
+        let begun = Instant::now();
+        work(2000).unwrap();
+        assert!(Duration::from_millis(2) <= begun.elapsed());
+        let status = work(1_000_001).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("1s at most"), "{status}");
     }
 
     #[test]

@@ -2,22 +2,28 @@
 //!
 //! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
 //! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found, `report.rs` and
-//! `conclusion.rs` tell it, `raw.rs` writes it down.
+//! `conclusion.rs` tell it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
 
 mod cell;
 mod command_process;
 mod conclusion;
 mod measure;
+mod page;
 mod plan;
 mod raw;
 mod report;
 mod server_process;
 mod subject;
 mod tail;
+mod traffic;
+mod verdict;
 
-pub use plan::{Load, Plan};
+pub use page::{try_folder, write as write_page};
+pub use plan::Plan;
 pub use raw::{try_file, write as write_raw};
 pub use subject::{OwnServer, Subject};
+pub use traffic::{Load, Work};
+use verdict::Verdict;
 
 use crate::affinity::Cores;
 use crate::failure::Failure;
@@ -32,6 +38,8 @@ use std::io::Write;
 pub struct Results {
     /// One for each load that was begun.
     pub loads: Vec<LoadResults>,
+    /// What they say to what is claimed of the models.
+    pub verdicts: Vec<Verdict>,
     /// Cores that this process was allowed to use.
     pub cores_usable: usize,
     /// Where server and load generator ran; `None` when they shared a core.
@@ -74,6 +82,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     let progress = Progress::new(plan.steps() as u64);
     let mut results = Results {
         loads: Vec::new(),
+        verdicts: Vec::new(),
         cores_usable,
         cores,
         interrupted: false,
@@ -88,6 +97,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     }
     progress.done();
     results.interrupted = interrupt.is_set();
+    results.verdicts = verdict::verdicts(&results.loads);
     report::write_ending(plan, &results, out)?;
     Ok(results)
 }

@@ -1,10 +1,11 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
-//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs` and `blocking.rs` keep calls coming and
+//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs`, `churn.rs` and `blocking.rs` keep calls coming and
 //! `streams.rs` messages, `call.rs` is one call, `record.rs` what is written down of them.
 
 pub mod blocking;
 mod call;
+mod churn;
 mod closed;
 mod connect;
 mod open;
@@ -123,7 +124,33 @@ impl Generator {
         observer: &mut dyn Observer,
     ) -> Result<Record, Failure> {
         let recorder = Arc::new(Recorder::new());
-        let mut source = Source::begin(&mut self.local, channels, call, pace, &recorder);
+        let source = Source::begin(&mut self.local, channels, call, pace, &recorder);
+        self.observe(source, &recorder, window, observer)
+    }
+
+    /// Makes so many connections at a time to this URL, each for one call, for the time of the window.
+    /// Ends as [`Generator::run`] does.
+    pub fn churn(
+        &mut self,
+        url: &str,
+        callers: usize,
+        call: &Call,
+        window: Window,
+        observer: &mut dyn Observer,
+    ) -> Result<Record, Failure> {
+        let recorder = Arc::new(Recorder::new());
+        churn::start(&mut self.local, url, callers, call, &recorder);
+        self.observe(Source::Closed, &recorder, window, observer)
+    }
+
+    /// Runs a load for the time of the window, and gives what was recorded.
+    fn observe(
+        &mut self,
+        mut source: Source<'_>,
+        recorder: &Arc<Recorder>,
+        window: Window,
+        observer: &mut dyn Observer,
+    ) -> Result<Record, Failure> {
         let begun = Instant::now();
         self.go_on(&mut source, begun, window.warmup, observer)?;
         observer.begins()?;
@@ -135,7 +162,7 @@ impl Generator {
         recorder.measure(false);
         recorder.stop();
         observer.ends()?;
-        self.drain(&recorder)?;
+        self.drain(recorder)?;
         let skipped = source.skipped();
         Ok(recorder.finish((measured, ended), skipped, self.interrupt.is_set()))
     }

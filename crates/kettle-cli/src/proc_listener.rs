@@ -1,8 +1,13 @@
-//! Which process listens on a port, read from /proc.
+//! Which process listens on a port or a path, read from /proc.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The flags of a listening Unix-domain socket in /proc/PID/net/unix: __SO_ACCEPTCON.
+const UNIX_LISTEN: &str = "00010000";
 
 /// The state of a listening socket in /proc/PID/net/tcp: TCP_LISTEN.
 const LISTEN: &str = "0A";
@@ -17,11 +22,22 @@ pub fn listens(pid: u32, port: u16) -> io::Result<bool> {
 
 /// A process that listens on this TCP port. `None` when there is none, or it is not ours to look at.
 pub fn listener(port: u16) -> Option<u32> {
-    let inodes = inodes("self", port);
+    owner(&inodes("self", port))
+}
+
+/// The same of a Unix-domain socket.
+pub fn unix_listener(path: &Path) -> Option<u32> {
+    let text = fs::read("/proc/self/net/unix").ok()?;
+    let lines = text.split(|&byte| byte == b'\n');
+    owner(&lines.filter_map(|line| unix_inode(line, path)).collect())
+}
+
+/// A process that has one of these sockets.
+fn owner(inodes: &HashSet<String>) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?;
     let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.into_iter()
-        .find(|&pid| has_one_of(pid, &inodes).unwrap_or(false))
+        .find(|&pid| has_one_of(pid, inodes).unwrap_or(false))
 }
 
 /// The sockets that listen on the port, in the network that the process sees.
@@ -62,9 +78,31 @@ fn inode(line: &str, port: u16) -> Option<String> {
     (listens && own).then(|| fields.get(9).copied().map(str::to_owned))?
 }
 
+/// The inode of the Unix-domain socket in this line, if it listens at the path. The fields are: number,
+/// references, protocol, flags, type, state, inode, path.
+fn unix_inode(line: &[u8], path: &Path) -> Option<String> {
+    let rest = line.strip_suffix(path.as_os_str().as_bytes())?;
+    let fields: Vec<_> = str::from_utf8(rest).ok()?.split_whitespace().collect();
+    let listens = fields.get(3) == Some(&UNIX_LISTEN) && fields.len() == 7;
+    listens.then(|| fields[6].to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn this_process_listens_at_a_path() {
+        let name = format!("kettle-cli-{} x.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        assert_eq!(unix_listener(&path), Some(std::process::id()));
+        drop(listener);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(unix_listener(&path), None);
+    }
     use std::net::TcpListener;
 
     #[test]

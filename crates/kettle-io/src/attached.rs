@@ -3,11 +3,10 @@
 
 use crate::queue::Queue;
 use crate::transfer::{Gather, Incoming, Transfer};
-use crate::{Completion, Interest, OpKind, Outcome, Token, sys};
+use crate::{Address, Completion, Interest, OpKind, Outcome, Token, sys};
 use kettle_buf::{Payload, Segment};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A socket and its operations in flight.
@@ -17,7 +16,7 @@ pub(crate) struct Attached<F = OwnedFd> {
     pub(crate) token: Token,
     pub(crate) accepting: bool,
     /// Where to, while a connect is under way.
-    pub(crate) connecting: Option<SocketAddr>,
+    pub(crate) connecting: Option<Address>,
     pub(crate) receiving: bool,
     /// A send that waits for room.
     pub(crate) sending: Option<Payload>,
@@ -64,13 +63,14 @@ impl<F: AsFd> Attached<F> {
     }
 
     /// Starts a connect, or asks what became of it: a completion, or `None` while it is under way. The
-    /// socket must be in non-blocking mode.
+    /// socket must be in non-blocking mode. A Unix-domain socket's is never under way: where the server's
+    /// backlog is full, it fails with EAGAIN.
     pub(crate) fn connect(
         &mut self,
-        address: SocketAddr,
+        address: Address,
         transfer: &mut Transfer,
     ) -> Option<Completion> {
-        let outcome = match sys::connect(self.fd.as_fd(), address, &mut transfer.calls) {
+        let outcome = match sys::connect(self.fd.as_fd(), &address, &mut transfer.calls) {
             Ok(()) | Err(Errno::ISCONN) => Outcome::Connected,
             Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {
                 (self.connecting, self.full) = (Some(address), true);
@@ -79,6 +79,28 @@ impl<F: AsFd> Attached<F> {
             Err(error) => Outcome::Failed(error.into()),
         };
         Some(self.last(OpKind::Connect, outcome))
+    }
+
+    /// The same with a socket in blocking mode, which is left for this moment.
+    pub(crate) fn connect_nonblocking(
+        &mut self,
+        address: Address,
+        transfer: &mut Transfer,
+    ) -> Option<Completion> {
+        let result = sys::set_nonblocking(self.fd.as_fd(), true, &mut transfer.calls);
+        let completion = self.connect(address, transfer);
+        let result = result.and(sys::set_nonblocking(
+            self.fd.as_fd(),
+            false,
+            &mut transfer.calls,
+        ));
+        match result {
+            Ok(()) => completion,
+            Err(error) => {
+                self.stop(OpKind::Connect);
+                Some(self.last(OpKind::Connect, Outcome::Failed(error.into())))
+            }
+        }
     }
 
     /// Sends what there is room for; with no room at all the payload waits in `sending`. With

@@ -11,7 +11,9 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
+mod address;
 mod attached;
+mod credentials;
 mod deadline;
 mod driver;
 pub mod model;
@@ -24,6 +26,8 @@ mod sys;
 mod transfer;
 mod wake;
 
+pub use address::{Address, UNIX_PATH_BYTES_MAX};
+pub use credentials::PeerCredentials;
 pub use driver::{Driver, DriverConfig, DriverStats, Patience};
 pub use model::{
     Feature, Model, Probe, Traits, UnknownModel, UringFeatures, open, open_blocking_client,

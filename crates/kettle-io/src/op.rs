@@ -1,8 +1,8 @@
 //! Operations and their completions. An operation owns its memory until it is over.
 
+use crate::Address;
 use kettle_buf::{Payload, Segment};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// The caller's name for a socket, given at [`crate::Driver::attach`] and carried by every completion
@@ -37,7 +37,7 @@ pub enum Op {
         /// A stream that is not connected.
         socket: SocketId,
         /// Where to.
-        address: SocketAddr,
+        address: Address,
     },
     /// Standing: receive until cancelled, failed, or the peer's end of stream.
     Receive {
@@ -87,7 +87,7 @@ pub enum Outcome {
         /// The new socket, close-on-exec.
         stream: OwnedFd,
         /// The peer's address.
-        address: SocketAddr,
+        address: Address,
     },
     /// The stream is connected.
     Connected,

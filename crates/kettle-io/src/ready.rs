@@ -16,14 +16,13 @@ use crate::deadline::Deadline;
 use crate::queue::Queue;
 use crate::transfer::{ACCEPT_BATCH_MAX, Transfer};
 use crate::{
-    Completion, Driver, DriverConfig, DriverStats, Interest, Op, OpKind, Outcome, Patience,
-    Readiness, Role, Selector, SocketId, Token, Waker, sys,
+    Address, Completion, Driver, DriverConfig, DriverStats, Interest, Op, OpKind, Outcome,
+    Patience, Readiness, Role, Selector, SocketId, Token, Waker, sys,
 };
 use kettle_buf::Payload;
 use rustix::net::RecvFlags;
 use slab::Slab;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -134,10 +133,13 @@ impl<S: Selector> Ready<S> {
         {
             done.extend(socket.connect(address, transfer));
         }
+        let mut still_full = false;
         if !socket.full
             && let Some(payload) = socket.sending.take()
         {
-            done.extend(socket.send(payload, false, transfer));
+            let completion = socket.send(payload, false, transfer);
+            still_full = completion.is_none();
+            done.extend(completion);
         }
         if socket.readable && (socket.accepting || socket.receiving) {
             let before = (done.len(), transfer.received_bytes);
@@ -149,6 +151,9 @@ impl<S: Selector> Ready<S> {
                 .tried(key, before != (done.len(), transfer.received_bytes));
         }
         self.settle(key);
+        if still_full {
+            self.watch_for(key, OpKind::Send);
+        }
     }
 
     /// After a try: lists the socket again, or stops watching for what nobody wants.
@@ -191,6 +196,9 @@ impl<S: Selector> Ready<S> {
             self.selector.modify(key, socket.fd.as_fd(), wanted)?;
             *interest = wanted;
         }
+        if socket.sending.is_some() {
+            self.selector.full(key, socket.fd.as_fd())?;
+        }
         if edge && socket.readable && wanted.readable {
             self.list(key);
         }
@@ -206,7 +214,7 @@ impl<S: Selector> Ready<S> {
         }
     }
 
-    fn submit_connect(&mut self, key: u32, address: SocketAddr) {
+    fn submit_connect(&mut self, key: u32, address: Address) {
         let socket = &mut self.sockets[key as usize].socket;
         match socket.connect(address, &mut self.transfer) {
             Some(completion) => self.queue.push(completion),

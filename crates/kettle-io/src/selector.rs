@@ -54,6 +54,14 @@ pub trait Selector: Send {
     /// Tells what trying a readable key brought: scanning learns from it whom to try more often.
     fn tried(&mut self, _key: u32, _progress: bool) {}
 
+    /// Tells that a send waits for room: for a model whose kernel may miss telling of it.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    fn full(&mut self, _key: u32, _fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether readiness is reported only when it changes (edge-triggered), so that whoever has not
     /// emptied a socket must try it again without being told.
     fn edge_triggered(&self) -> bool {

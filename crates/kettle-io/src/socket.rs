@@ -1,5 +1,10 @@
 //! Sockets before they are attached: listening, creating streams, options, addresses.
 
+mod unix;
+
+pub use unix::{SocketFile, listen_unix};
+
+use crate::{Address, PeerCredentials, sys};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -33,13 +38,16 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// A TCP socket for [`crate::Op::Connect`] to `address`, close-on-exec, not connected yet. It will
-/// connect from `local`, when that is given, and from a port that the kernel chooses.
+/// A socket for [`crate::Op::Connect`] to `address`, close-on-exec, not connected yet. TCP will connect
+/// from `local`, when that is given, and from a port that the kernel chooses.
 ///
 /// # Errors
 /// When the kernel refuses, for example at the limit of descriptors, or because `local` is not an address
 /// of this machine or of another family.
-pub fn stream(address: &SocketAddr, local: Option<IpAddr>) -> io::Result<OwnedFd> {
+pub fn stream(address: &Address, local: Option<IpAddr>) -> io::Result<OwnedFd> {
+    let Address::Tcp(address) = address else {
+        return Ok(Socket::new(Domain::UNIX, Type::STREAM, None)?.into());
+    };
     let socket = tcp(address)?;
     if let Some(local) = local {
         socket.bind(&SocketAddr::new(local, 0).into())?;
@@ -84,6 +92,17 @@ pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
 pub fn peer_address(stream: impl AsFd) -> io::Result<SocketAddr> {
     let address = rustix::net::getpeername(stream)?.ok_or(io::ErrorKind::NotConnected)?;
     Ok(address.try_into()?)
+}
+
+/// Who is at the other end of a Unix-domain socket, as the kernel noted it when that end connected.
+///
+/// # Errors
+/// When it is not a connected Unix-domain socket.
+///
+/// # Source
+/// SO_PEERCRED in unix(7).
+pub fn peer_credentials(stream: impl AsFd) -> io::Result<PeerCredentials> {
+    Ok(sys::peer_credentials(stream.as_fd())?)
 }
 
 fn tcp(address: &SocketAddr) -> io::Result<Socket> {

@@ -7,17 +7,21 @@
     reason = "received bytes are committed here, and select(2) is called"
 )]
 
+use crate::{Address, PeerCredentials};
 use bytes::BytesMut;
 use rustix::event::{EventfdFlags, FdSetElement, PollFd, Timespec, epoll};
-use rustix::io::Result;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
+use rustix::io::{Errno, Result};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix,
+    SocketFlags, sockopt,
+};
 use std::fs::File;
 use std::io::IoSlice;
 use std::iter::Sum;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::{Add, AddAssign, Sub};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How many system calls of each kind were made.
@@ -100,25 +104,31 @@ impl Sum for SystemCalls {
 pub(crate) fn accept(
     listener: BorrowedFd<'_>,
     calls: &mut SystemCalls,
-) -> Result<(OwnedFd, SocketAddr)> {
+) -> Result<(OwnedFd, Address)> {
     calls.accept += 1;
     let (stream, address) = rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
-    // Only a socket that is not TCP has no address of this form.
-    let address = address.and_then(|address| address.try_into().ok());
-    Ok((
-        stream,
-        address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into()),
-    ))
+    Ok((stream, peer(address)))
+}
+
+/// A peer's address. One that is not TCP is a Unix-domain socket, whose name nobody asks for: mostly it has
+/// none.
+fn peer(address: Option<SocketAddrAny>) -> Address {
+    let tcp = address.and_then(|address| SocketAddr::try_from(address).ok());
+    tcp.map_or(Address::Unnamed, Address::Tcp)
 }
 
 /// connect(2). Called again while a connect is under way it tells how that goes.
 pub(crate) fn connect(
     stream: BorrowedFd<'_>,
-    address: SocketAddr,
+    address: &Address,
     calls: &mut SystemCalls,
 ) -> Result<()> {
     calls.connect += 1;
-    rustix::net::connect(stream, &address)
+    match address {
+        Address::Tcp(address) => rustix::net::connect(stream, address),
+        Address::Unix(path) => rustix::net::connect(stream, &SocketAddrUnix::new(&**path)?),
+        Address::Unnamed => Err(Errno::INVAL),
+    }
 }
 
 /// recv(2) of at most `bytes_max` bytes behind what `buffer` holds, within its capacity.
@@ -222,9 +232,38 @@ pub(crate) fn set_receive_timeout(
 }
 
 /// getpeername(2). A connection whose peer has gone already has none.
-pub(crate) fn peer_address(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Option<SocketAddr> {
+pub(crate) fn peer_address(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Option<Address> {
     calls.control += 1;
-    rustix::net::getpeername(stream).ok()??.try_into().ok()
+    rustix::net::getpeername(stream).ok().map(peer)
+}
+
+/// getsockopt(SO_PEERCRED).
+pub(crate) fn peer_credentials(stream: BorrowedFd<'_>) -> Result<PeerCredentials> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut len = size_of_val(&found) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to `found`, any of which make a valid value.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+    }
+    Ok(PeerCredentials {
+        pid: u32::try_from(found.pid).ok().filter(|&pid| pid != 0),
+        uid: found.uid,
+        gid: found.gid,
+    })
 }
 
 /// shutdown(SHUT_RD): ends a recv(2) or accept(2) that another thread sleeps in.

@@ -2,13 +2,12 @@
 //!
 //! Nothing here waits, except a receive without DONTWAIT on a socket in blocking mode.
 
-use crate::{DriverStats, SystemCalls, sys};
+use crate::{Address, DriverStats, SystemCalls, sys};
 use bytes::BytesMut;
 use kettle_buf::{FileRegion, LargeBuffer, Payload, Pool, PoolConfig, Segment};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Pieces of memory that one sendmsg(2) takes; far below the kernel's UIO_MAXIOV of 1024, because one
@@ -267,7 +266,7 @@ impl Transfer {
 /// What accepting once brought.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    Connection(OwnedFd, SocketAddr),
+    Connection(OwnedFd, Address),
     Nothing,
     Retry,
 }

@@ -9,12 +9,14 @@ mod receiving;
 mod rig;
 mod sending;
 mod standing;
+mod unix;
 mod waiting;
 
 pub use receiving::*;
 pub use rig::{Open, Subject};
 pub use sending::*;
 pub use standing::*;
+pub use unix::*;
 pub use waiting::*;
 
 /// Makes a module `$name` with a test for each promise. `$subject` is an expression of type
@@ -59,6 +61,9 @@ macro_rules! driver_tests {
                 shutdown_ends_our_side_only
                 expect_gathers_a_message
                 expect_gives_up_at_the_end_of_the_stream
+                unix_peers_are_accepted
+                unix_connect_succeeds_and_is_refused
+                unix_connect_does_not_wait_for_a_backlog
             }
         }
     };

@@ -6,10 +6,10 @@ use crate::key::PeerKey;
 use crate::link::LinkConfig;
 use crate::pending::Promise;
 use crate::sleep::Dropped;
+use kettle_io::Address;
 use kettle_proto::Instant;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Take over a connection that the acceptor chose this loop for.
-    Adopt {
-        stream: OwnedFd,
-        address: SocketAddr,
-    },
+    Adopt { stream: OwnedFd, address: Address },
     /// Take no new connections and calls; end when the open ones are over, or after this time.
     Stop { grace: Duration },
     /// Get a client's connection ready.
@@ -41,7 +38,7 @@ pub(crate) enum Command {
     /// A host name was looked up.
     Resolved {
         key: PeerKey,
-        addresses: io::Result<Vec<SocketAddr>>,
+        addresses: io::Result<Vec<Address>>,
     },
     /// Wake a sleep at its time.
     Sleep {

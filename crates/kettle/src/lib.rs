@@ -40,6 +40,7 @@ mod peer;
 mod pending;
 mod pool;
 mod reactor;
+mod remote;
 mod repeat;
 mod request;
 mod router;
@@ -64,11 +65,14 @@ pub use finish::Disconnect;
 pub use hosting::Hosting;
 pub use interceptor::{Interceptor, Next};
 pub use kettle_buf::Encode;
-pub use kettle_io::{Driver, DriverConfig, Feature, Model, Probe, SystemCalls, UringFeatures};
+pub use kettle_io::{
+    Address, Driver, DriverConfig, Feature, Model, PeerCredentials, Probe, SystemCalls,
+    UringFeatures,
+};
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;
 pub use request::{IntoRequest, Request, Response};
-pub use server::{Server, ServerBuilder, ServerHandle};
+pub use server::{ListenAddress, Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};
 pub use sleep::{Sleep, sleep};
 pub use stats::{LongestTurn, Stats};

@@ -119,18 +119,27 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 enum Speech {
     /// Server: the first bytes do not say yet which protocol this is.
-    Detecting {
-        first: Vec<u8>,
-        limits: Limits,
-        until: Instant,
-    },
+    Detecting(Box<Detecting>),
     Machine(Box<dyn Machine>),
 }
 
+/// What is needed until the protocol is known, and not after.
 #[derive(Debug)]
+struct Detecting {
+    first: Vec<u8>,
+    limits: Limits,
+    until: Instant,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "servers have one of the large kind each"
+)]
 enum Calls {
     Serving(Serving),
-    Calling(Calling),
+    /// In a box: a server has more connections than a client, and none of these.
+    Calling(Box<Calling>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +158,7 @@ impl Speech {
     fn awaits_pong(&self) -> bool {
         match self {
             Self::Machine(machine) => machine.awaits_pong(),
-            Self::Detecting { .. } => false,
+            Self::Detecting(_) => false,
         }
     }
 }
@@ -159,18 +168,21 @@ impl Peer {
     pub(crate) fn serving(now: Instant, limits: Limits, mut serving: Serving) -> Self {
         serving.set_limits(&limits);
         let until = now + limits.handshake_timeout;
-        let machine = Speech::Detecting {
+        let detecting = Detecting {
             first: Vec::new(),
             limits,
             until,
         };
-        Self::new(machine, Calls::Serving(serving))
+        Self::new(
+            Speech::Detecting(Box::new(detecting)),
+            Calls::Serving(serving),
+        )
     }
 
     /// The client's end of a connection.
     pub(crate) fn calling(now: Instant, limits: Limits, calling: Calling) -> Self {
         let machine = Box::new(native::Connection::client(config(limits), now));
-        Self::new(Speech::Machine(machine), Calls::Calling(calling))
+        Self::new(Speech::Machine(machine), Calls::Calling(Box::new(calling)))
     }
 
     fn new(machine: Speech, calls: Calls) -> Self {
@@ -204,7 +216,7 @@ impl Peer {
                 machine.handle_bytes(now, bytes);
                 self.limit_unserved();
             }
-            Speech::Detecting { .. } => self.detect(now, bytes),
+            Speech::Detecting(_) => self.detect(now, bytes),
         }
     }
 
@@ -231,7 +243,7 @@ impl Peer {
         self.outbox.sent(rest);
         let behind = match &self.machine {
             Speech::Machine(machine) => busy(&**machine),
-            Speech::Detecting { .. } => 0,
+            Speech::Detecting(_) => 0,
         };
         let more = was_full || self.room().is_wanted() || 0 < behind;
         more || !self.outbox.is_empty() || self.phase != Phase::Open
@@ -251,8 +263,8 @@ impl Peer {
         self.draining = true;
         match &mut self.machine {
             Speech::Machine(machine) => machine.drain(now),
-            Speech::Detecting { until, .. } => {
-                *until = (*until).min(now + Self::SILENT_GRACE);
+            Speech::Detecting(detecting) => {
+                detecting.until = detecting.until.min(now + Self::SILENT_GRACE);
             }
         }
     }
@@ -265,7 +277,7 @@ impl Peer {
     pub(crate) fn close(&mut self, status: &Status) {
         match &mut self.machine {
             Speech::Machine(machine) => machine.close(status),
-            Speech::Detecting { .. } => self.phase = Phase::Closing,
+            Speech::Detecting(_) => self.phase = Phase::Closing,
         }
     }
 
@@ -289,7 +301,7 @@ impl Peer {
                     Calls::Calling(calling) => calling.timeout(now),
                 }
             }
-            (Phase::Open, Speech::Detecting { until, .. }) if *until <= now => {
+            (Phase::Open, Speech::Detecting(detecting)) if detecting.until <= now => {
                 self.phase = Phase::Closing;
             }
             _ => {}
@@ -310,7 +322,7 @@ impl Peer {
                     Instant::earliest([machine.poll_timeout(), calling.next_timeout()])
                 }
             },
-            (Phase::Open, Speech::Detecting { until, .. }) => Some(*until),
+            (Phase::Open, Speech::Detecting(detecting)) => Some(detecting.until),
         }
     }
 
@@ -355,7 +367,7 @@ impl Peer {
     pub(crate) fn open_calls(&self) -> usize {
         match &self.machine {
             Speech::Machine(machine) => machine.open_calls(),
-            Speech::Detecting { .. } => 0,
+            Speech::Detecting(_) => 0,
         }
     }
 
@@ -363,7 +375,7 @@ impl Peer {
     pub(crate) fn has_unsent(&self) -> bool {
         match &self.machine {
             Speech::Machine(machine) => !self.outbox.is_empty() || 0 < busy(&**machine),
-            Speech::Detecting { .. } => false,
+            Speech::Detecting(_) => false,
         }
     }
 
@@ -411,7 +423,7 @@ impl Peer {
     pub(crate) fn wants(&mut self) -> Wants {
         let expect = match &self.machine {
             Speech::Machine(machine) => machine.expect(),
-            Speech::Detecting { .. } => 0,
+            Speech::Detecting(_) => 0,
         };
         // What waits in the machine may wait for credit, which has to be read. And a client goes on
         // reading: two ends that both stop would wait for each other for ever.
@@ -443,7 +455,7 @@ impl Peer {
     fn has_events(&self) -> bool {
         match &self.machine {
             Speech::Machine(machine) => 0 < machine.waiting_events(),
-            Speech::Detecting { .. } => false,
+            Speech::Detecting(_) => false,
         }
     }
 
@@ -493,16 +505,17 @@ impl Peer {
         self.ended = true;
         match &mut self.machine {
             Speech::Machine(machine) => machine.handle_end(now),
-            Speech::Detecting { .. } if self.phase == Phase::Open => self.phase = Phase::Closing,
-            Speech::Detecting { .. } => {}
+            Speech::Detecting(_) if self.phase == Phase::Open => self.phase = Phase::Closing,
+            Speech::Detecting(_) => {}
         }
     }
 
     /// Collects first bytes until they say which protocol this is.
     fn detect(&mut self, now: Instant, bytes: Segment) {
-        let Speech::Detecting { first, limits, .. } = &mut self.machine else {
+        let Speech::Detecting(detecting) = &mut self.machine else {
             return;
         };
+        let Detecting { first, limits, .. } = &mut **detecting;
         let bytes = match first.is_empty() {
             true => bytes,
             false => {

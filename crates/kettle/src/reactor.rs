@@ -434,7 +434,7 @@ impl Reactor {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Adopt { stream, address } => self.adopt(stream, address),
+            Command::Adopt { stream, address } => self.adopt(stream, &address),
             Command::Stop { grace } => self.begin_stop(grace),
             Command::Connect { link, promise } => self.client_connect(link, promise),
             Command::Call { link, request } => self.client_call(link, request),

@@ -1,7 +1,9 @@
 //! A message with what travels beside it.
 
 use crate::clock::Clock;
+use crate::remote::Remote;
 use crate::{Extensions, Inbound, Metadata, Status};
+use kettle_io::PeerCredentials;
 use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ pub struct Request<T> {
 /// Where a request comes from, and how its call is made. Small, because requests are moved often.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
-    remote_addr: Option<SocketAddr>,
+    remote: Remote,
     time: Time,
     /// What `time` says of them.
     nanos: u64,
@@ -66,7 +68,7 @@ impl Origin {
     /// Of a request that a client sent to a server here.
     #[inline]
     pub(crate) fn hosted(
-        remote_addr: Option<SocketAddr>,
+        remote: Remote,
         deadline: Option<kettle_proto::Instant>,
         path: &'static str,
     ) -> Self {
@@ -75,7 +77,7 @@ impl Origin {
             None => (Time::Unlimited, 0),
         };
         Self {
-            remote_addr,
+            remote,
             time,
             nanos,
             wait_for_ready: None,
@@ -142,9 +144,21 @@ impl<T> Request<T> {
         &mut self.extensions
     }
 
-    /// Server: the address of the peer. `None` on a request that was made here.
+    /// Server: the address of the peer. `None` on a request that was made here or came over a Unix-domain
+    /// socket.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.origin.remote_addr
+        self.origin.remote.address()
+    }
+
+    /// Server: who sent the request over a Unix-domain socket, as the kernel noted it when the connection
+    /// was made. `None` over TCP, and on a request that was made here.
+    pub fn peer_credentials(&self) -> Option<PeerCredentials> {
+        self.origin.remote.credentials()
+    }
+
+    /// For the log.
+    pub(crate) fn remote(&self) -> Remote {
+        self.origin.remote
     }
 
     /// Server: when the call will be ended with DEADLINE_EXCEEDED. `None`: never.

@@ -3,10 +3,15 @@
 mod env;
 mod handle;
 mod hosts;
+mod listen_address;
+mod listening;
 mod running;
 mod threads;
 
 pub use handle::ServerHandle;
+pub use listen_address::ListenAddress;
+#[cfg(feature = "tokio-host")]
+pub(crate) use listening::{Bound, Listening};
 #[cfg(feature = "tokio-host")]
 pub(crate) use running::Registered;
 pub(crate) use running::Running;
@@ -27,7 +32,6 @@ use kettle_io::{Driver, DriverConfig};
 use kettle_proto::limits::Limits;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +68,7 @@ pub struct ServerBuilder {
     pub(crate) stop_grace: Duration,
     nodelay: bool,
     reuse_port: bool,
+    unix_mode: Option<u32>,
     driver: DriverConfig,
     env: Env,
 }
@@ -86,6 +91,7 @@ impl Default for ServerBuilder {
             stop_grace: Duration::from_secs(30),
             nodelay: true,
             reuse_port: false,
+            unix_mode: None,
             driver: DriverConfig::default(),
             env: Env::default(),
         }
@@ -229,9 +235,18 @@ impl ServerBuilder {
 
     /// Whether each loop listens for itself (SO_REUSEPORT) and the kernel spreads connections over
     /// them, instead of one acceptor that gives each to the loop with the fewest. Default false. The
-    /// port is tried without the option first, so a second server still fails.
+    /// port is tried without the option first, so a second server still fails. A Unix-domain socket always
+    /// has one acceptor.
     pub fn reuse_port(mut self, reuse_port: bool) -> Self {
         self.reuse_port = reuse_port;
+        self
+    }
+
+    /// The mode of the file of a Unix-domain socket, up to 0o777; whoever may write it may connect. Default:
+    /// 0o777 without the bits of the process's umask, as a rule 0o755, so that only its own user and root
+    /// connect. It is set before the socket listens: at no moment anybody connects whom it shuts out.
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.unix_mode = Some(mode);
         self
     }
 
@@ -259,13 +274,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Serves until SIGINT or SIGTERM, which let open calls finish ([`ServerBuilder::stop_grace`]; a
+    /// Serves at this address until SIGINT or SIGTERM, which let open calls finish ([`ServerBuilder::stop_grace`]; a
     /// second signal ends them), then returns. Blocks the calling thread.
     ///
     /// # Errors
     /// As [`ServerBuilder::spawn`]; also inside a tokio runtime, whose thread it would take away:
     /// use [`ServerBuilder::serve_async`] or [`ServerBuilder::spawn`] there.
-    pub fn serve(self, address: impl ToSocketAddrs) -> Result<(), Error> {
+    pub fn serve(self, address: impl Into<ListenAddress>) -> Result<(), Error> {
         refuse_inside_tokio()?;
         let handle = self.spawn(address)?;
         handle.stop_on_signals()?;
@@ -277,7 +292,7 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// As [`ServerBuilder::spawn`].
-    pub async fn serve_async(self, address: impl ToSocketAddrs) -> Result<(), Error> {
+    pub async fn serve_async(self, address: impl Into<ListenAddress>) -> Result<(), Error> {
         let handle = self.spawn(address)?;
         handle.stop_on_signals()?;
         handle.stopped().await
@@ -285,16 +300,22 @@ impl ServerBuilder {
 
     /// Starts the server on threads of its own and returns.
     ///
+    /// The file of a Unix-domain socket (`unix:///run/greeter.sock`) is removed when the server begins to
+    /// stop. One that a killed server has left is taken over, once connecting to it is refused; where
+    /// somebody listens, or what is there is not a socket, it is an error, and nothing is removed.
+    ///
     /// # Errors
     /// [`Error::is_config`] when a setting is wrong, [`Error::is_listen`] when the address cannot be
     /// listened on, else when this kernel cannot run the model.
-    pub fn spawn(self, address: impl ToSocketAddrs) -> Result<ServerHandle, Error> {
+    pub fn spawn(self, address: impl Into<ListenAddress>) -> Result<ServerHandle, Error> {
         self.check()?;
         let address = match &self.env.listen {
-            Some(listen) => resolve(listen.as_str(), &format!("{}={listen}", env::LISTEN))?,
-            None => resolve(address, "the address")?,
+            Some(listen) => {
+                ListenAddress::from(listen).resolve(&format!("{}={listen}", env::LISTEN))?
+            }
+            None => address.into().resolve("the address")?,
         };
-        hosts::start(self, address)
+        hosts::start(self, &address)
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -312,6 +333,9 @@ impl ServerBuilder {
             return config(format!(
                 "handler_threads is {threads}, and must be 1 to {max}"
             ));
+        }
+        if let Some(mode) = self.unix_mode.filter(|&mode| 0o777 < mode) {
+            return config(format!("unix_mode is {mode:#o}, and must be 0o777 at most"));
         }
         if let Some(unknown) = self
             .services
@@ -382,16 +406,6 @@ impl ServerBuilder {
 
 /// Most event loops of one server; more than the cores of any machine this was tried on.
 const LOOPS_MAX: usize = 1024;
-
-fn resolve(address: impl ToSocketAddrs, shown: &str) -> Result<SocketAddr, Error> {
-    let failed = |text: String| Error::new(Kind::Config, text);
-    let mut addresses = address
-        .to_socket_addrs()
-        .map_err(|error| failed(format!("cannot look up {shown}")).with_source(error))?;
-    addresses
-        .next()
-        .ok_or_else(|| failed(format!("{shown} has no address")))
-}
 
 #[cfg(feature = "tokio")]
 fn refuse_inside_tokio() -> Result<(), Error> {

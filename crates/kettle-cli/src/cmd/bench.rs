@@ -167,6 +167,9 @@ fn exit_code(record: &Record) -> ExitCode {
 /// The process that serves this URL, when it is on this machine and we may look at it.
 fn local_server(url: &str) -> Option<u32> {
     let endpoint: Endpoint = url.parse().ok()?;
+    if let Some(path) = endpoint.path() {
+        return proc_listener::unix_listener(path);
+    }
     let ip: Result<IpAddr, _> = endpoint.host().parse();
     let local = ip.map_or(endpoint.host() == "localhost", |ip| ip.is_loopback());
     local

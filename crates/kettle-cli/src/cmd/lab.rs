@@ -5,7 +5,7 @@ use crate::call;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::lab::{self, Load, OwnServer, Plan, Subject};
+use crate::lab::{self, Load, OwnServer, Plan, Subject, Work};
 use crate::load::Window;
 use crate::log;
 use crate::schema::{Kind, Schema};
@@ -17,7 +17,9 @@ use std::process::ExitCode;
 pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     log::init(0)?;
     let json = args.json.clone();
+    let report = args.report.clone();
     json.as_deref().map(lab::try_file).transpose()?;
+    report.as_deref().map(lab::try_folder).transpose()?;
     let plan = plan(args)?;
     descriptors::raise_limit();
     for load in &plan.loads {
@@ -28,6 +30,14 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if let Some(path) = json {
         lab::write_raw(&plan, &results, &path)?;
     }
+    if let Some(folder) = report {
+        lab::write_page(&plan, &results, &folder)?;
+        writeln!(
+            out,
+            "The report is {}.",
+            folder.join("index.html").display()
+        )?;
+    }
     Ok(match (results.interrupted, results.any_failed()) {
         (true, _) => ExitCode::from(interrupt::EXIT_CODE),
         (false, true) => ExitCode::FAILURE,
@@ -37,22 +47,17 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 
 fn plan(args: LabArgs) -> Result<Plan, Failure> {
     let subject = subject(&args)?;
-    let own = Load {
-        connections: args.connections.unwrap_or(1),
-        in_flight: args.in_flight.unwrap_or(1),
-        idle: args.idle.unwrap_or(0),
-    };
-    let is_own = args.connections.or(args.in_flight).or(args.idle).is_some();
+    let own = own_load(&args);
     Ok(Plan {
         models: if args.models.is_empty() {
             Model::ALL.to_vec()
         } else {
             args.models
         },
-        loads: if is_own {
-            vec![own]
-        } else {
-            Load::USUAL.to_vec()
+        loads: match (own, args.full) {
+            (Some(own), _) => vec![own],
+            (None, true) => Load::full(),
+            (None, false) => Load::USUAL.to_vec(),
         },
         subject,
         rounds: args.rounds,
@@ -61,6 +66,18 @@ fn plan(args: LabArgs) -> Result<Plan, Failure> {
             duration: args.duration,
         },
     })
+}
+
+/// The one load that is asked for, if any.
+fn own_load(args: &LabArgs) -> Option<Load> {
+    let plain = args.connections.or(args.in_flight).or(args.idle);
+    let own = Load::new(
+        args.connections.unwrap_or(1),
+        args.in_flight.unwrap_or(1),
+        args.idle.unwrap_or(0),
+    );
+    let work = if args.churn { Work::Churn } else { own.work };
+    (args.churn || plain.is_some()).then_some(Load { work, ..own })
 }
 
 fn subject(args: &LabArgs) -> Result<Subject, Failure> {

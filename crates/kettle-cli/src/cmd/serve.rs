@@ -7,7 +7,7 @@ use crate::echo::v1::echo_server::EchoServer;
 use crate::failure::Failure;
 use crate::log;
 use crate::server_counts::ServerCounts;
-use kettle::{Model, Probe, Server, ServerBuilder, ServerHandle};
+use kettle::{Model, Probe, Server, ServerBuilder, ServerHandle, Service};
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,12 +38,15 @@ fn builder(args: &ServeArgs) -> ServerBuilder {
         .loops(args.loops)
         .reuse_port(args.reuse_port)
         .scan_nap(args.scan_nap)
-        .add_service(EchoServer::new(Echo));
+        .add_service(EchoServer::new(Echo).method_on_pool("Pooled"));
     if let Some(threads) = args.threads_max {
         builder = builder.threads_max(threads);
     }
     if let Some(connections) = args.connections_max {
         builder = builder.connections_max(connections);
+    }
+    if let Some(mode) = args.unix_mode {
+        builder = builder.unix_mode(mode);
     }
     if let Some(grace) = args.stop_grace {
         builder = builder.stop_grace(grace);
@@ -58,7 +61,7 @@ fn announce(
     server: &ServerHandle,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let address = server.local_addr();
+    let address = server.address();
     let written = writeln!(out, "listening on {address} model={model} loops={loops}");
     match written.and_then(|()| out.flush()) {
         // A server serves on when nobody reads what it prints.

@@ -7,6 +7,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// A load generator that keeps its core busy for more than this limits the rate.
+const GENERATOR_CORES_MAX: f64 = 0.95;
+
 /// What was found out about a row.
 #[derive(Debug)]
 pub struct Cell {
@@ -44,6 +47,8 @@ pub struct Round {
     /// Growth of the server's anonymous memory from before the first connection to after the last,
     /// per connection, in bytes; `None` where the kernel does not tell.
     pub memory_bytes_per_connection: Option<f64>,
+    /// Cores that the load generator kept busy: near 1 it was what limited the rate, not the server.
+    pub generator_cores: Option<f64>,
 }
 
 /// Why a model has no figures under a load.
@@ -74,6 +79,30 @@ pub enum Reason {
     },
 }
 
+#[cfg(test)]
+impl Round {
+    /// Figures for tests: a call cost this.
+    pub fn made_up(cpu_us_per_call: f64) -> Self {
+        Self {
+            seconds: 1.0,
+            calls: 100_000,
+            rps: 100_000.0 / cpu_us_per_call,
+            latency: Percentiles {
+                p50_us: 50.0,
+                p99_us: 1500.0,
+                ..Percentiles::default()
+            },
+            errors: BTreeMap::new(),
+            cpu_us_per_call,
+            cpu_source: "schedstat",
+            system_calls_per_call: Some(2.0),
+            switches_per_call: None,
+            memory_bytes_per_connection: Some(2048.0),
+            generator_cores: Some(0.5),
+        }
+    }
+}
+
 impl Cell {
     /// Nothing yet.
     pub fn new(row: Row) -> Self {
@@ -98,6 +127,20 @@ impl Cell {
             .iter()
             .map(|round| round.cpu_us_per_call)
             .collect()
+    }
+
+    /// The least and the most of the processor time per call.
+    pub fn spread(&self) -> (f64, f64) {
+        let costs = self.costs();
+        let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (least, most)
+    }
+
+    /// Whether the load generator, and not the server, limited the rate in most rounds.
+    pub fn generator_was_the_limit(&self) -> bool {
+        let cores = self.median(|round| round.generator_cores);
+        cores.is_some_and(|cores| GENERATOR_CORES_MAX <= cores)
     }
 
     /// Whether a call failed, or the server did.

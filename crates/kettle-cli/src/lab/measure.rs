@@ -3,10 +3,11 @@
 use super::cell::{Reason, Round};
 use super::plan::{Plan, Row, serves_one};
 use super::subject::LabServer;
+use super::traffic::Work;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Connected, Generator, Observer, Pace, Record, Unserved};
+use crate::load::{Connected, Generator, Observer, Record, Unserved};
 use crate::proc_sample::{ProcSample, anonymous_bytes};
 use crate::server_counts::ServerCounts;
 use kettle::{Model, Probe};
@@ -54,6 +55,9 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
 
 fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Measured, Failure> {
     let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
+    if row.load.work == Work::Churn {
+        return churn(setup, row, server, &mut generator);
+    }
     let before = anonymous_bytes(server.id());
     let idle = generator.connect(server.url(), row.load.idle, row.connect_timeout())?;
     let busy = generator.connect(server.url(), row.load.connections, row.connect_timeout())?;
@@ -68,24 +72,32 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Meas
             row.model, &idle, &busy, refused,
         )));
     }
-    let pace = Pace::Closed {
-        in_flight: row.load.in_flight,
-    };
-    let call = setup.plan.subject.call();
+    let (call, pace) = (setup.plan.subject.call(&row.load), row.load.pace());
     let mut samples = Samples {
         server,
         taken: Vec::with_capacity(2),
     };
     let record = generator.run(&busy.channels, call, pace, setup.plan.window, &mut samples)?;
-    let [begin, end] = samples.taken.as_slice() else {
-        return Err(Failure::Text(
-            "the measurement did not come to its end".to_owned(),
-        ));
-    };
     let memory = growth(before, after, row.load.total());
-    Ok(Measured::Round(Box::new(round(
-        &record, begin, end, memory,
-    ))))
+    samples.round(&record, memory)
+}
+
+/// Connections come and go, so that none of them can be told to be unserved, or what it holds.
+fn churn(
+    setup: &Setup<'_>,
+    row: &Row,
+    server: &mut dyn LabServer,
+    generator: &mut Generator,
+) -> Result<Measured, Failure> {
+    let url = server.url().to_owned();
+    let call = setup.plan.subject.call(&row.load);
+    let mut samples = Samples {
+        server,
+        taken: Vec::with_capacity(2),
+    };
+    let (callers, window) = (row.load.connections, setup.plan.window);
+    let record = generator.churn(&url, callers, &call, window, &mut samples)?;
+    samples.round(&record, None)
 }
 
 /// What a server had counted and cost at one moment.
@@ -94,6 +106,8 @@ struct Sample {
     /// `None` of a server that does not tell.
     counts: Option<ServerCounts>,
     cost: ProcSample,
+    /// Of the load generator, which is this process.
+    generator: ProcSample,
 }
 
 /// Takes a sample where the measurement begins and where it ends.
@@ -106,8 +120,21 @@ impl Samples<'_> {
     fn take(&mut self) -> Result<(), Failure> {
         let counts = self.server.counts()?;
         let cost = ProcSample::read(self.server.id())?;
-        self.taken.push(Sample { counts, cost });
+        let generator = ProcSample::read(std::process::id())?;
+        self.taken.push(Sample {
+            counts,
+            cost,
+            generator,
+        });
         Ok(())
+    }
+
+    fn round(&self, record: &Record, memory: Option<f64>) -> Result<Measured, Failure> {
+        let [begin, end] = self.taken.as_slice() else {
+            let text = "the measurement did not come to its end";
+            return Err(Failure::Text(text.to_owned()));
+        };
+        Ok(Measured::Round(Box::new(round(record, begin, end, memory))))
     }
 }
 
@@ -129,6 +156,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
     let calls = calls.unwrap_or(record.count);
     let per_call = |count: f64| count / calls as f64;
     let cost = end.cost.since(&begin.cost);
+    let generator = end.generator.since(&begin.generator);
     let system_calls = counted.and_then(|(begin, end)| {
         let (begin, end) = (begin.system_calls.total, end.system_calls.total);
         // Those of a runtime are nobody's count.
@@ -145,6 +173,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
         system_calls_per_call: system_calls.map(per_call),
         switches_per_call: cost.switches.map(|switches| per_call(switches as f64)),
         memory_bytes_per_connection: memory,
+        generator_cores: Some(generator.nanos as f64 / 1e9 / record.seconds),
     }
 }
 

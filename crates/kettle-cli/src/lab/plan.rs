@@ -1,10 +1,9 @@
 //! What is measured: loads, models, rounds, and how long it will take.
 
 use super::subject::Subject;
+use super::traffic::Load;
 use crate::load::Window;
-use crate::table::grouped;
 use kettle::Model;
-use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -20,17 +19,6 @@ const START: Duration = Duration::from_millis(60);
 
 /// What opening one connection takes, a thread for it included.
 const CONNECT: Duration = Duration::from_micros(150);
-
-/// Traffic from one process to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Load {
-    /// Connections that make calls.
-    pub connections: usize,
-    /// Calls in flight on each of them.
-    pub in_flight: usize,
-    /// Connections that make none.
-    pub idle: usize,
-}
 
 /// What the lab measures.
 #[derive(Debug)]
@@ -57,37 +45,6 @@ pub struct Row {
     /// With one connection in place of all, for a model that serves one at a time. It does not
     /// compare with the other rows.
     pub alone: bool,
-}
-
-impl Load {
-    /// What the lab measures unless told otherwise.
-    pub const USUAL: [Load; 4] = [
-        Load {
-            connections: 1,
-            in_flight: 1,
-            idle: 0,
-        },
-        Load {
-            connections: 64,
-            in_flight: 1,
-            idle: 0,
-        },
-        Load {
-            connections: 64,
-            in_flight: 16,
-            idle: 0,
-        },
-        Load {
-            connections: 64,
-            in_flight: 1,
-            idle: 1000,
-        },
-    ];
-
-    /// All connections.
-    pub fn total(&self) -> usize {
-        self.connections + self.idle
-    }
 }
 
 impl Plan {
@@ -157,20 +114,6 @@ pub fn serves_one(model: Model) -> bool {
     traits.driver_connections_max == Some(1) && !traits.thread_per_connection
 }
 
-impl fmt::Display for Load {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if 0 < self.idle {
-            write!(f, "{} idle + ", grouped(self.idle as u64))?;
-        }
-        write!(
-            f,
-            "{} × {}",
-            grouped(self.connections as u64),
-            self.in_flight
-        )
-    }
-}
-
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.alone {
@@ -205,14 +148,7 @@ mod tests {
         let rows = plan.rows(Load::USUAL[3]);
         assert_eq!(rows.len(), Model::ALL.len() + 1);
         assert_eq!(rows[1].to_string(), "blocking (1 connection)");
-        assert_eq!(
-            rows[1].load,
-            Load {
-                connections: 1,
-                in_flight: 1,
-                idle: 0
-            }
-        );
+        assert_eq!(rows[1].load, Load::new(1, 1, 0));
         assert!(rows.iter().filter(|row| row.alone).count() == 1);
     }
 
@@ -238,14 +174,9 @@ mod tests {
     fn what_is_not_measured_takes_no_rounds() {
         let estimate = |idle| {
             let models = vec![Model::Select];
-            let load = Load {
-                connections: 64,
-                in_flight: 1,
-                idle,
-            };
             Plan {
                 models,
-                ..plan(&[load])
+                ..plan(&[Load::new(64, 1, idle)])
             }
             .estimate()
         };
@@ -254,8 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn loads_have_names() {
-        let names = Load::USUAL.map(|load| load.to_string());
-        assert_eq!(names, ["1 × 1", "64 × 1", "64 × 16", "1000 idle + 64 × 1"]);
+    fn a_full_plan_takes_less_than_twenty_minutes() {
+        let window = Window {
+            warmup: Duration::from_millis(150),
+            duration: Duration::from_secs(1),
+        };
+        let full = Plan {
+            window,
+            ..plan(&Load::full())
+        };
+        let estimate = full.estimate();
+        assert!(estimate < Duration::from_secs(19 * 60), "{estimate:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! Everything that the lab found out, as JSON.
 
 use super::cell::{Cell, Reason, Round};
-use super::plan::{Load, Plan, WAIT_TIMEOUT};
+use super::plan::{Plan, WAIT_TIMEOUT};
 use super::subject::Subject;
+use super::traffic::Load;
+use super::verdict::Verdict;
 use super::{LoadResults, Results, report};
 use crate::failure::Failure;
 use serde::Serialize;
@@ -21,13 +23,18 @@ struct Raw<'a> {
     machine: Machine,
     settings: Settings<'a>,
     loads: Vec<RawLoad<'a>>,
+    verdicts: &'a [Verdict],
 }
 
+/// Where it was measured.
 #[derive(Debug, Serialize)]
-struct Machine {
-    kernel: String,
-    processor: String,
-    cores: usize,
+pub struct Machine {
+    /// The kernel's release.
+    pub kernel: String,
+    /// The processor's name.
+    pub processor: String,
+    /// How many cores of it were to be had.
+    pub cores: usize,
     /// Null when server and load generator shared a core.
     server_core: Option<usize>,
     generator_core: Option<usize>,
@@ -98,6 +105,7 @@ fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {
         machine: machine(results),
         settings: settings(plan),
         loads: results.loads.iter().map(raw_load).collect(),
+        verdicts: &results.verdicts,
     }
 }
 
@@ -137,7 +145,8 @@ fn raw_row(cell: &Cell) -> RawRow<'_> {
     }
 }
 
-fn machine(results: &Results) -> Machine {
+/// The machine that the results are from.
+pub fn machine(results: &Results) -> Machine {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     Machine {
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),

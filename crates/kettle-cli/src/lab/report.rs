@@ -2,12 +2,12 @@
 
 use super::cell::{Cell, Round};
 use super::conclusion::{Contender, conclude};
-use super::plan::{Load, Plan, WAIT_TIMEOUT};
+use super::plan::{Plan, WAIT_TIMEOUT};
 use super::subject::Subject;
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
-use crate::table::{Table, counted, grouped, kib, latency, number};
+use crate::table::{Table, grouped, kib, latency, number};
 use std::io::{self, Write};
 
 /// Prints what will be measured, and how long that takes.
@@ -39,7 +39,7 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
 pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> {
     let load = &results.load;
     writeln!(out)?;
-    writeln!(out, "{load}   {}", in_words(load))?;
+    writeln!(out, "{load}   {}", load.in_words())?;
     write!(out, "{}", table(&results.cells))?;
     for cell in &results.cells {
         write_failures(cell, out)?;
@@ -48,8 +48,14 @@ pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> 
     out.flush()
 }
 
-/// Prints how the tables are to be read.
+/// Prints what the figures say to what is claimed of the models, and how the tables are to be read.
 pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    for verdict in &results.verdicts {
+        let (outcome, claim) = (verdict.outcome.to_string(), verdict.claim);
+        writeln!(out, "{outcome:<12}  {claim}")?;
+        writeln!(out, "{:<12}  {}", "", verdict.figures)?;
+    }
     writeln!(out)?;
     writeln!(
         out,
@@ -57,7 +63,8 @@ pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::
          with\nits least and most; system calls: on sockets and pollers; switches: context switches \
          of the\nserver's threads; memory: growth of the server's heap and stacks, from before the \
          first\nconnection to after the last, without the kernel's socket buffers. `waits`: not served \
-         within {WAIT_TIMEOUT:?}."
+         within {WAIT_TIMEOUT:?}.\n*: the load generator kept its core busy, so that a faster server would not \
+         have shown."
     )?;
     if let Subject::Own(_) = plan.subject {
         writeln!(
@@ -88,18 +95,6 @@ pub fn conclusion(cells: &[Cell]) -> String {
     conclude(&contenders)
 }
 
-fn in_words(load: &Load) -> String {
-    let connections = counted(load.connections, "connection");
-    let busy = format!(
-        "{connections} with {} in flight",
-        counted(load.in_flight, "call")
-    );
-    match load.idle {
-        0 => busy,
-        idle => format!("{busy}, beside {}", counted(idle, "idle connection")),
-    }
-}
-
 fn table(cells: &[Cell]) -> Table {
     let mut table = Table::new(&[
         "model",
@@ -125,12 +120,16 @@ fn table(cells: &[Cell]) -> Table {
 fn figures(cell: &Cell) -> Vec<String> {
     let median = |figure: fn(&Round) -> f64| cell.median(|round| Some(figure(round)));
     let show = |value: Option<f64>, text: fn(f64) -> String| value.map_or("–".to_owned(), text);
-    let costs = cell.costs();
-    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (least, most) = cell.spread();
+    let limit = if cell.generator_was_the_limit() {
+        "*"
+    } else {
+        ""
+    };
+    let rps = show(median(|round| round.rps), |rps| grouped(rps.round() as u64));
     vec![
         cell.row.to_string(),
-        show(median(|round| round.rps), |rps| grouped(rps.round() as u64)),
+        format!("{rps}{limit}"),
         show(median(|round| round.latency.p50_us), latency),
         show(median(|round| round.latency.p99_us), latency),
         show(median(|round| round.cpu_us_per_call), number),
@@ -160,34 +159,10 @@ mod tests {
     use super::*;
     use crate::lab::cell::Reason;
     use crate::lab::plan::Row;
-    use crate::latency::Percentiles;
+    use crate::lab::traffic::Load;
     use kettle::Model;
-    use std::collections::BTreeMap;
 
-    const LOAD: Load = Load {
-        connections: 64,
-        in_flight: 1,
-        idle: 0,
-    };
-
-    fn round(cpu_us_per_call: f64) -> Round {
-        Round {
-            seconds: 1.0,
-            calls: 100_000,
-            rps: 100_000.0 / cpu_us_per_call,
-            latency: Percentiles {
-                p50_us: 50.0,
-                p99_us: 1500.0,
-                ..Percentiles::default()
-            },
-            errors: BTreeMap::new(),
-            cpu_us_per_call,
-            cpu_source: "schedstat",
-            system_calls_per_call: Some(2.0),
-            switches_per_call: None,
-            memory_bytes_per_connection: Some(2048.0),
-        }
-    }
+    const LOAD: Load = Load::new(64, 1, 0);
 
     fn cell(model: Model, alone: bool, costs: &[f64]) -> Cell {
         let mut cell = Cell::new(Row {
@@ -195,7 +170,7 @@ mod tests {
             load: LOAD,
             alone,
         });
-        cell.rounds = costs.iter().copied().map(round).collect();
+        cell.rounds = costs.iter().copied().map(Round::made_up).collect();
         cell
     }
 
@@ -229,19 +204,6 @@ mod tests {
         assert_eq!(
             lines[7], wanted,
             "the row with one connection takes no part"
-        );
-    }
-
-    #[test]
-    fn loads_are_told_in_words() {
-        let words = in_words(&Load {
-            connections: 1,
-            in_flight: 16,
-            idle: 1000,
-        });
-        assert_eq!(
-            words,
-            "1 connection with 16 calls in flight, beside 1000 idle connections"
         );
     }
 

@@ -2,11 +2,11 @@
 
 use super::command_process::CommandProcess;
 use super::server_process::ServerProcess;
+use super::traffic::Load;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::load::Call;
-use crate::schema::Kind;
 use crate::server_counts::ServerCounts;
 use bytes::Bytes;
 use kettle::{Channel, LocalLoop, Model};
@@ -74,10 +74,10 @@ impl Subject {
         })
     }
 
-    /// The call that is made again and again.
-    pub fn call(&self) -> Call {
+    /// The call that is made again and again under a load.
+    pub fn call(&self, load: &Load) -> Call {
         match self {
-            Subject::Echo { payload } => Call::echo(Kind::Unary, *payload, 0),
+            Subject::Echo { payload } => load.echo(*payload),
             Subject::Own(own) => Call::new(Arc::clone(&own.path), own.message.clone()),
         }
     }
@@ -97,7 +97,7 @@ impl Subject {
         let builder = Channel::builder(server.url())
             .connect_timeout(FIRST_CALL_TIMEOUT)
             .timeout(FIRST_CALL_TIMEOUT);
-        let call = self.call();
+        let call = self.call(&Load::new(1, 1, 0));
         let mut local = LocalLoop::new(Model::Epoll)?;
         let channel = local.block_on(builder.connect())??;
         let outcome = local.block_on(async move { call.make(&channel).await })?;

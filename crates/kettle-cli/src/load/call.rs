@@ -9,6 +9,9 @@ use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The method that does what Unary does, on the pool.
+const POOLED: &str = "/echo.v1.Echo/Pooled";
+
 /// A request that is encoded once and sent again and again.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -64,7 +67,7 @@ impl Call {
             request: EchoRequest {
                 payload,
                 want,
-                wait_us: 0,
+                ..EchoRequest::default()
             }
             .encode_to_vec()
             .into(),
@@ -75,12 +78,31 @@ impl Call {
 
     /// The same call, which the server is to wait with so long before it replies.
     pub fn waiting(&self, wait: Duration) -> Self {
-        let wait = EchoRequest {
+        self.with(&EchoRequest {
             wait_us: wait.as_micros().try_into().unwrap_or(u32::MAX),
             ..EchoRequest::default()
-        };
-        // Fields of a message may stand in any order, and so one behind the others.
-        let request = [&self.request[..], &wait.encode_to_vec()].concat();
+        })
+    }
+
+    /// The same call, which keeps the server's processor so long before it replies.
+    pub fn computing(&self, work: Duration) -> Self {
+        self.with(&EchoRequest {
+            work_us: work.as_micros().try_into().unwrap_or(u32::MAX),
+            ..EchoRequest::default()
+        })
+    }
+
+    /// The same unary call, on the server's pool of threads.
+    pub fn on_pool(&self) -> Self {
+        Self {
+            path: Arc::from(POOLED),
+            ..self.clone()
+        }
+    }
+
+    /// With further fields. Fields of a message may stand in any order, and so these behind the others.
+    fn with(&self, fields: &EchoRequest) -> Self {
+        let request = [&self.request[..], &fields.encode_to_vec()].concat();
         Self {
             request: request.into(),
             ..self.clone()

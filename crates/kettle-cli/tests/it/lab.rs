@@ -14,9 +14,9 @@ const WORDS: usize = 12;
 
 /// The rows of a model: its figures or the reason, without the name.
 fn rows<'a>(stdout: &'a str, model: &str) -> Vec<Vec<&'a str>> {
-    let words = stdout
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Further lines of what is not a table are indented.
+    let lines = stdout.lines().filter(|line| !line.starts_with(' '));
+    let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     words
         .filter(|words| words.first() == Some(&model))
         .collect()
@@ -47,6 +47,58 @@ fn it_fills_every_cell_of_every_load() {
     }
     assert_eq!(lab.stdout.matches("\n→ ").count(), 4, "{}", lab.stdout);
     check_raw(&serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap());
+}
+
+#[test]
+fn connections_that_come_and_go_are_served_by_every_model() {
+    let lab = run(&format!("lab --churn --connections 4 {SHORT} --rounds 2"));
+    assert_eq!(lab.code, Some(0), "{}{}", lab.stdout, lab.stderr);
+    assert!(lab.stdout.contains("4 × 1, churn"), "{}", lab.stdout);
+    for model in Model::ALL {
+        let rows = rows(&lab.stdout, model.name());
+        // No connection stays, so there is no memory of one.
+        let unknown = |row: &Vec<&str>| row.iter().filter(|&&cell| cell == "–").count();
+        assert!(rows.iter().all(|row| 1 <= unknown(row)), "{rows:?}");
+        let calls: u64 = rows[0][1].replace([',', '*'], "").parse().unwrap();
+        assert!(0 < calls, "{rows:?}");
+    }
+}
+
+#[test]
+fn a_report_is_a_page_with_everything_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("deep/report");
+    let lab = run(&format!(
+        "lab --models poll,epoll {SHORT} --rounds 2 --report {}",
+        report.display()
+    ));
+    assert_eq!(lab.code, Some(0), "{}{}", lab.stdout, lab.stderr);
+    let page = fs::read_to_string(report.join("index.html")).unwrap();
+    assert!(
+        page.contains("<svg") && page.contains("1000 idle + 64 × 1"),
+        "{page}"
+    );
+    let raw: Value =
+        serde_json::from_str(&fs::read_to_string(report.join("results.json")).unwrap()).unwrap();
+    check_raw(&raw);
+    let verdicts = raw["verdicts"].as_array().unwrap();
+    let epoll = verdicts
+        .iter()
+        .find(|it| it["claim"].as_str().unwrap().starts_with("epoll beats"));
+    assert_ne!(epoll.unwrap()["outcome"], "not_measured", "{verdicts:?}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_before_anything_is_measured() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = file.path().join("report");
+    let lab = run(&format!("lab --report {}", folder.display()));
+    assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""));
+    assert!(
+        lab.stderr.contains("cannot make") && lab.stderr.contains("report"),
+        "{}",
+        lab.stderr
+    );
 }
 
 #[test]

@@ -10,3 +10,4 @@ mod models;
 mod process;
 mod serve;
 mod soak;
+mod unix;

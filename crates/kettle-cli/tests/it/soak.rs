@@ -118,6 +118,7 @@ async fn call(echo: &EchoClient, kind: u64, random: &mut Random) -> Result<(), S
         payload: vec![7; random.size()].into(),
         want: if kind == 2 || kind == 4 { want } else { 0 },
         wait_us: 0,
+        work_us: 0,
     };
     let requests = Repeated(request.clone(), want);
     match kind {

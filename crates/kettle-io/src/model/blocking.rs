@@ -30,7 +30,6 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use slab::Slab;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::slice;
 use std::sync::Arc;
@@ -254,7 +253,8 @@ impl Blocking {
         if broken || found.contains(PollFlags::OUT) {
             socket.full = false;
             if let Some(address) = socket.connecting.take() {
-                done.extend(connect(socket, address, transfer));
+                // Its end comes in poll(2), where its time-out holds.
+                done.extend(socket.connect_nonblocking(address, transfer));
             }
             if let Some(payload) = socket.sending.take() {
                 done.extend(socket.send(payload, true, transfer));
@@ -374,7 +374,8 @@ impl Driver for Blocking {
                 None
             }
             Op::Connect { socket, address } => {
-                connect(self.sleepers.attached(socket), address, transfer)
+                let socket = self.sleepers.attached(socket);
+                socket.connect_nonblocking(address, transfer)
             }
             Op::Send { socket, payload } => {
                 let socket = self.sleepers.attached(socket);
@@ -469,28 +470,6 @@ fn bed(socket: SocketId) -> Bed {
     match socket {
         LISTENER => Bed::Listener,
         _ => Bed::Stream,
-    }
-}
-
-/// Connects in non-blocking mode: it ends in poll(2), where its time-out holds.
-fn connect(
-    socket: &mut Attached<Arc<OwnedFd>>,
-    address: SocketAddr,
-    transfer: &mut Transfer,
-) -> Option<Completion> {
-    let result = sys::set_nonblocking(socket.fd.as_fd(), true, &mut transfer.calls);
-    let completion = socket.connect(address, transfer);
-    let result = result.and(sys::set_nonblocking(
-        socket.fd.as_fd(),
-        false,
-        &mut transfer.calls,
-    ));
-    match result {
-        Ok(()) => completion,
-        Err(error) => {
-            socket.stop(OpKind::Connect);
-            Some(socket.last(OpKind::Connect, Outcome::Failed(error.into())))
-        }
     }
 }
 

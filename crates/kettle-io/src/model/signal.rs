@@ -193,7 +193,8 @@ impl Signal {
         Ok(())
     }
 
-    /// Makes a descriptor signal, and asks what is there already: no signal tells of it.
+    /// Makes a descriptor signal, and asks what is there already: no signal tells of it. Sending is tried once
+    /// in any case, because a Unix-domain socket signals room only after a send that found none since now.
     fn watch(&mut self, key: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.come_here()?;
         if let Some(post) = &self.post {
@@ -206,11 +207,16 @@ impl Signal {
             self.keys.resize(at + 1, NO_KEY);
         }
         self.keys[at] = key;
-        let all = PollFlags::IN | PollFlags::RDHUP | PollFlags::OUT;
-        let mut state = [PollFd::from_borrowed_fd(fd, all)];
-        sys::poll(&mut state, Some(Duration::ZERO), &mut self.calls)?;
-        self.reports.later(readiness(key, state[0].revents()));
+        let state = self.state(fd, PollFlags::IN | PollFlags::RDHUP | PollFlags::OUT)?;
+        self.reports.later(readiness(key, state | PollFlags::OUT));
         Ok(())
+    }
+
+    /// What poll(2) says of a descriptor now.
+    fn state(&mut self, fd: BorrowedFd<'_>, asked: PollFlags) -> io::Result<PollFlags> {
+        let mut state = [PollFd::from_borrowed_fd(fd, asked)];
+        sys::poll(&mut state, Some(Duration::ZERO), &mut self.calls)?;
+        Ok(state[0].revents())
     }
 
     fn key_of(&self, fd: BorrowedFd<'_>) -> u32 {
@@ -254,6 +260,16 @@ impl Selector for Signal {
         self.sweep(ready)?;
         if woken {
             ready.push(readiness(WAKER_KEY, PollFlags::IN));
+        }
+        Ok(())
+    }
+
+    /// A Unix-domain socket notes that a send found no room a moment after it was found: when all is read in
+    /// between, nobody signals.
+    fn full(&mut self, key: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let state = self.state(fd, PollFlags::OUT)?;
+        if !state.is_empty() {
+            self.reports.later(readiness(key, state));
         }
         Ok(())
     }

@@ -30,8 +30,8 @@ use crate::deadline::Deadline;
 use crate::queue::Queue;
 use crate::transfer::{Transfer, concerns_one_connection};
 use crate::{
-    Completion, Driver, DriverConfig, DriverStats, Feature, Op, OpKind, Outcome, Patience, Role,
-    SocketId, Token, Waker, sys,
+    Address, Completion, Driver, DriverConfig, DriverStats, Feature, Op, OpKind, Outcome, Patience,
+    Role, SocketId, Token, Waker, sys,
 };
 use buffers::Buffers;
 use flight::{Flight, Message, Socket};
@@ -47,7 +47,6 @@ use socket2::SockAddr;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
@@ -214,14 +213,30 @@ impl Uring {
         unsafe { self.launch(key, OpKind::Receive, entry) };
     }
 
-    fn submit_connect(&mut self, key: u32, address: SocketAddr) {
+    fn submit_connect(&mut self, key: u32, address: Address) {
+        let Address::Tcp(tcp) = address else {
+            return self.connect_unix(key, address);
+        };
         let (fd, socket) = (self.fd(key), &mut self.sockets[key as usize]);
         socket.attached.connecting = Some(address);
-        let address = socket.address.insert(Box::new(address.into()));
+        let address = socket.address.insert(Box::new(tcp.into()));
         let (pointer, len): (_, _) = (SockAddr::as_ptr(address), address.len());
         let entry = opcode::Connect::new(fd, pointer.cast(), len).build();
         // SAFETY: the box stays in the socket's entry until the connect has landed.
         unsafe { self.launch(key, OpKind::Connect, entry) };
+    }
+
+    /// Connects a Unix-domain socket, which needs no waiting: the kernel has room for it now or fails. The
+    /// ring would wait for room in the backlog.
+    fn connect_unix(&mut self, key: u32, address: Address) {
+        let socket = &mut self.sockets[key as usize].attached;
+        let completion = socket.connect_nonblocking(address, &mut self.transfer);
+        let completion = completion.unwrap_or_else(|| {
+            socket.stop(OpKind::Connect);
+            let error = io::ErrorKind::WouldBlock.into();
+            socket.last(OpKind::Connect, Outcome::Failed(error))
+        });
+        self.queue.push(completion);
     }
 
     /// Starts a send; a completion when a file's was tried and is over.

@@ -4,3 +4,4 @@ mod allocator;
 mod costs;
 mod signal;
 mod suite;
+mod suite_unix;

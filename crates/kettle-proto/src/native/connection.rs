@@ -366,8 +366,12 @@ impl Connection {
 
     /// Gives the memory of a burst of events back in the first turn that needs little of it.
     pub(super) fn forget_burst(&mut self) {
-        // So that the next events lie where the last ones did, in the cache.
-        self.events.clear();
+        match self.last_stream {
+            // It has greeted, and may say nothing more for long.
+            0 => self.events = VecDeque::new(),
+            // So that the next events lie where the last ones did, in the cache.
+            _ => self.events.clear(),
+        }
         let room = self.events.capacity();
         if KEEP_MAX < room && core::mem::take(&mut self.polled) < room / 4 {
             self.events.shrink_to(KEEP_MAX);

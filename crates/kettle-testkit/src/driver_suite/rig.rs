@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// Longest time that anything expected may take; a test that waits as long has failed.
@@ -21,6 +22,8 @@ pub type Open = fn(&DriverConfig) -> io::Result<Box<dyn Driver>>;
 pub struct Subject {
     pub(super) open: Open,
     pub(super) kind: Kind,
+    /// Streams are Unix-domain sockets.
+    unix: bool,
 }
 
 /// What decides which form of a promise holds.
@@ -38,6 +41,7 @@ impl Subject {
     pub fn waiting(open: Open) -> Self {
         Self {
             open,
+            unix: false,
             kind: Kind::Waiting,
         }
     }
@@ -46,6 +50,7 @@ impl Subject {
     pub fn scanning(open: Open) -> Self {
         Self {
             open,
+            unix: false,
             kind: Kind::Scanning,
         }
     }
@@ -55,6 +60,7 @@ impl Subject {
     pub fn blocking(open: Open) -> Self {
         Self {
             open,
+            unix: false,
             kind: Kind::Blocking,
         }
     }
@@ -63,6 +69,7 @@ impl Subject {
     pub fn blocking_client(open: Open) -> Self {
         Self {
             open,
+            unix: false,
             kind: Kind::BlockingClient,
         }
     }
@@ -71,8 +78,17 @@ impl Subject {
     pub fn fake(open: Open) -> Self {
         Self {
             open,
+            unix: false,
             kind: Kind::Fake,
         }
+    }
+}
+
+impl Subject {
+    /// The same with streams that are Unix-domain sockets, and not TCP over loopback.
+    #[must_use]
+    pub fn over_unix(self) -> Self {
+        Self { unix: true, ..self }
     }
 }
 
@@ -85,6 +101,7 @@ pub(super) struct Rig {
     detached: HashSet<Token>,
     tokens: HashMap<SocketId, Token>,
     next: u64,
+    unix: bool,
 }
 
 impl Rig {
@@ -97,6 +114,7 @@ impl Rig {
             detached: HashSet::new(),
             tokens: HashMap::new(),
             next: 1,
+            unix: subject.unix,
         }
     }
 
@@ -113,9 +131,17 @@ impl Rig {
 
     /// A connection: one end attached, the other in the test's hands.
     pub(super) fn stream(&mut self) -> (SocketId, Token, TcpStream) {
-        let (near, far) = connection();
+        let (near, far) = self.connection();
         let (id, token) = self.attach(near, Role::Stream);
         (id, token, far)
+    }
+
+    /// Two ends of a connection.
+    pub(super) fn connection(&self) -> (TcpStream, TcpStream) {
+        match self.unix {
+            true => unix_connection(),
+            false => connection(),
+        }
     }
 
     /// A connection with a standing Receive.
@@ -330,8 +356,15 @@ pub(super) fn received(token: Token, completions: &[Completion]) -> Vec<u8> {
     .collect()
 }
 
+/// The same with Unix-domain sockets. What the standard library calls a TcpStream is any descriptor.
+fn unix_connection() -> (TcpStream, TcpStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    let stream = |end| TcpStream::from(OwnedFd::from(end));
+    (stream(near), stream(far))
+}
+
 /// Two ends of a connection over loopback.
-pub(super) fn connection() -> (TcpStream, TcpStream) {
+fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     far.set_nodelay(true).unwrap();

@@ -2,7 +2,7 @@
 
 use super::rig::{LIMIT, Rig, Subject, pattern, received};
 use kettle_buf::{FileRegion, Payload, Segment};
-use kettle_io::{Op, OpKind, Outcome, Role, socket};
+use kettle_io::{Address, Op, OpKind, Outcome, Role, socket};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -174,9 +174,12 @@ pub fn p6_send_to_a_gone_peer_fails(subject: &Subject) {
 pub fn connect_succeeds_and_is_refused(subject: &Subject) {
     let mut rig = Rig::new(subject);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap());
     let (socket, token) = rig.attach(socket::stream(&address, None).unwrap(), Role::Stream);
-    rig.submit(Op::Connect { socket, address });
+    rig.submit(Op::Connect {
+        socket,
+        address: address.clone(),
+    });
     let done = rig.until_last(token, OpKind::Connect);
     assert!(
         matches!(done.last().unwrap().outcome, Outcome::Connected),

@@ -1,7 +1,7 @@
 //! Promises 1, 2 and 12: standing operations, their ends, and detach.
 
-use super::rig::{LIMIT, Rig, Subject, connection, received};
-use kettle_io::{Op, OpKind, Outcome, Role, socket};
+use super::rig::{LIMIT, Rig, Subject, received};
+use kettle_io::{Address, Op, OpKind, Outcome, Role, socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -17,8 +17,11 @@ pub fn p1_accept_stands(subject: &Subject) {
         let Outcome::Accepted { stream, address } = &done[0].outcome else {
             unreachable!()
         };
-        assert_eq!(*address, client.local_addr().unwrap());
-        assert_eq!(socket::peer_address(stream).unwrap(), *address);
+        assert_eq!(*address, client.local_addr().unwrap().into());
+        assert_eq!(
+            Address::Tcp(socket::peer_address(stream).unwrap()),
+            *address
+        );
     }
 }
 
@@ -84,7 +87,7 @@ pub fn p2_every_operation_ends_once_after_detach(subject: &Subject) {
 /// Detach closes the socket; nothing of its past reaches the next one of that number.
 pub fn p12_detach_closes_and_silences(subject: &Subject) {
     let mut rig = Rig::new(subject);
-    let (near, far) = connection();
+    let (near, far) = rig.connection();
     let (stream, old) = rig.attach(near, Role::Stream);
     rig.driver.expect(stream, 100);
     rig.submit(Op::Receive { socket: stream });

@@ -3,7 +3,7 @@
 use super::{Channel, Shared};
 use crate::backoff::Backoff;
 use crate::codec::{Inbound, Outbound};
-use crate::endpoint::InvalidEndpoint;
+use crate::endpoint::{Endpoint, InvalidEndpoint};
 use crate::error::Kind;
 use crate::interceptor::Interceptor;
 use crate::keepalive;
@@ -257,10 +257,14 @@ impl ChannelBuilder {
     ) -> Result<Channel, Error> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         self.check()?;
-        let endpoint = self
+        let endpoint: Endpoint = self
             .url
             .parse()
             .map_err(|error: InvalidEndpoint| Error::new(Kind::Config, error.to_string()))?;
+        if endpoint.path().is_some() && self.local_address.is_some() {
+            let text = "local_address is for TCP, and a Unix-domain socket has none";
+            return Err(Error::new(Kind::Config, text));
+        }
         let link = LinkConfig {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             endpoint,

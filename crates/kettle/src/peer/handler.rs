@@ -48,7 +48,7 @@ impl Handler {
         interceptors: &Interceptors<Inbound, Outbound>,
         request: &mut Option<Request<Inbound>>,
     ) -> Option<Box<Handler>> {
-        let peer = |request: &Option<Request<Inbound>>| request.as_ref()?.remote_addr();
+        let peer = |request: &Option<Request<Inbound>>| Some(request.as_ref()?.remote());
         let span = tracing::debug_span!("call", method = route.path, peer = ?peer(request));
         let Spare {
             alarm,

@@ -152,6 +152,7 @@ mod tests {
     use crate::key::PeerKey;
     use crate::mailbox::Mailbox;
     use crate::peer::{Hosted, Peer, Serving, Spare, Turn, Wants};
+    use crate::remote::Remote;
     use crate::router::Router;
     use crate::stats::LoopStats;
     use crate::{DriverConfig, Metadata, Model};
@@ -239,7 +240,7 @@ mod tests {
             interceptors: Arc::new([]),
             holdings: Arc::new(Holdings::new(0)),
         };
-        let serving = Serving::new(Arc::new(hosted), None);
+        let serving = Serving::new(Arc::new(hosted), Remote::Nobody);
         let mut peer = Peer::serving(NOW, Limits::default(), serving);
         let mut client = native::Connection::client(native::Config::default(), NOW);
         let head = Head {

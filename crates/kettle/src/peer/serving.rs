@@ -8,6 +8,7 @@ use super::replying::Replying;
 use super::sending::Room;
 use crate::inbox;
 use crate::interceptor::Interceptors;
+use crate::remote::Remote;
 use crate::request::Origin;
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
@@ -16,7 +17,6 @@ use kettle_buf::Chain;
 use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Instant, Machine, Metadata, Method};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -35,7 +35,7 @@ const POLLS_PER_WATCH: u32 = 8;
 /// The open calls of one connection.
 pub(crate) struct Serving {
     hosted: Arc<Hosted>,
-    remote: Option<SocketAddr>,
+    remote: Remote,
     /// Routes by the connection's small number for a path.
     routes: Vec<Option<RouteId>>,
     /// Calls that wait for something, by slot.
@@ -74,7 +74,7 @@ struct Head {
 }
 
 impl Serving {
-    pub(crate) fn new(hosted: Arc<Hosted>, remote: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(hosted: Arc<Hosted>, remote: Remote) -> Self {
         let held = Held::new(Arc::clone(&hosted.holdings));
         Self {
             hosted,

@@ -6,12 +6,12 @@ use crate::command::Command;
 use crate::key::PeerKey;
 use crate::mailbox::Mailbox;
 use crate::peer::{Peer, Serving};
+use crate::remote::Remote;
 use crate::stats::LoopStats;
-use kettle_io::{Op, OpKind, Outcome, Role, SocketId, socket};
+use kettle_io::{Address, Op, OpKind, Outcome, Role, SocketId, socket};
 use kettle_proto::{Machine, Status, native};
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,11 +60,7 @@ pub(crate) enum Placement {
 /// Gives connections threads of their own.
 pub(crate) trait OwnThread: Debug + Send + Sync {
     /// Serves a connection on a new thread. Gives it back with the reason when there is none to be had.
-    fn start(
-        self: Arc<Self>,
-        stream: OwnedFd,
-        address: SocketAddr,
-    ) -> Result<(), (OwnedFd, Status)>;
+    fn start(self: Arc<Self>, stream: OwnedFd, address: Address) -> Result<(), (OwnedFd, Status)>;
 }
 
 /// One of a server's loops, as the acceptor sees it.
@@ -97,7 +93,7 @@ impl Reactor {
     }
 
     /// Serves this connection to its end; for a thread of its own.
-    pub(crate) fn serve_one(&mut self, stream: OwnedFd, address: SocketAddr) -> io::Result<()> {
+    pub(crate) fn serve_one(&mut self, stream: OwnedFd, address: &Address) -> io::Result<()> {
         self.adopt(stream, address);
         self.run_while_connected()
     }
@@ -178,7 +174,7 @@ impl Reactor {
         self.acceptor = None;
     }
 
-    fn place(&mut self, stream: OwnedFd, address: SocketAddr) {
+    fn place(&mut self, stream: OwnedFd, address: Address) {
         LoopStats::add(&self.stats.accepted, 1);
         let Some(acceptor) = &self.acceptor else {
             return;
@@ -190,7 +186,7 @@ impl Reactor {
             }
             Placement::Here => {
                 self.stats.connection_added();
-                self.adopt(stream, address);
+                self.adopt(stream, &address);
             }
             Placement::Fewest(seats) => {
                 let connections = |seat: &&Seat| seat.stats.connections.load(Ordering::Relaxed);
@@ -213,7 +209,7 @@ impl Reactor {
     }
 
     /// Serves a connection on this loop; it is counted already.
-    pub(super) fn adopt(&mut self, stream: OwnedFd, address: SocketAddr) {
+    pub(super) fn adopt(&mut self, stream: OwnedFd, address: &Address) {
         let Some(serves) = self.serves.clone() else {
             return;
         };
@@ -230,9 +226,10 @@ impl Reactor {
         &mut self,
         serves: &Serves,
         stream: OwnedFd,
-        address: SocketAddr,
+        address: &Address,
     ) -> Result<(), (Option<OwnedFd>, io::Error)> {
-        if serves.nodelay {
+        let remote = Remote::of(&stream, address);
+        if serves.nodelay && remote.address().is_some() {
             // A connection that ended meanwhile shows when it is read.
             let _ = socket::set_nodelay(&stream, true);
         }
@@ -246,7 +243,7 @@ impl Reactor {
             Ok(socket) => socket,
             Err(error) => return Err((spare, error)),
         };
-        let serving = Serving::new(Arc::clone(&serves.hosted), Some(address));
+        let serving = Serving::new(Arc::clone(&serves.hosted), remote);
         let mut peer = Peer::serving(self.now, serves.limits.clone(), serving);
         if self.stop != Stop::Running {
             peer.drain(self.now);

@@ -4,13 +4,16 @@ use super::{Reactor, Slot, token};
 use crate::command::Command;
 use crate::key::PeerKey;
 use crate::link::{LinkConfig, Unreachable};
-use kettle_io::{Op, Outcome, Role, SocketId, socket};
+use kettle_io::{Address, Op, Outcome, Role, SocketId, socket};
 use kettle_proto::Instant;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long after a full backlog a Unix-domain socket is asked again.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection that is being made.
 #[derive(Debug)]
@@ -25,8 +28,9 @@ pub(super) struct Connecting {
     nodelay: bool,
     local_address: Option<IpAddr>,
     /// Addresses that were not tried yet.
-    addresses: VecDeque<SocketAddr>,
-    socket: Option<SocketId>,
+    addresses: VecDeque<Address>,
+    /// The one that is tried now.
+    trying: Option<(SocketId, Address)>,
     error: Option<String>,
 }
 
@@ -43,7 +47,7 @@ impl Reactor {
             nodelay: config.nodelay,
             local_address: config.local_address,
             addresses: VecDeque::new(),
-            socket: None,
+            trying: None,
             error: None,
         };
         let key = self.insert(|key| Slot::Connecting(Box::new(connecting(key))));
@@ -52,7 +56,7 @@ impl Reactor {
     }
 
     /// A host name was looked up.
-    pub(super) fn resolved(&mut self, key: PeerKey, addresses: io::Result<Vec<SocketAddr>>) {
+    pub(super) fn resolved(&mut self, key: PeerKey, addresses: io::Result<Vec<Address>>) {
         let Some(Slot::Connecting(connecting)) = self.slots.get_mut(key.slot as usize) else {
             return;
         };
@@ -71,25 +75,26 @@ impl Reactor {
         let Some(Slot::Connecting(connecting)) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        match (outcome, connecting.socket) {
-            (Outcome::Connected, Some(socket)) => {
+        match (outcome, connecting.trying.take()) {
+            (Outcome::Connected, Some((socket, _))) => {
                 self.connected(slot, socket);
             }
-            (Outcome::Failed(error), Some(socket)) => {
-                connecting.error = Some(error.to_string());
-                connecting.socket = None;
+            (Outcome::Failed(error), Some((socket, address))) => {
                 self.driver.detach(socket);
-                self.try_next_address(slot);
+                self.address_failed(slot, address, &error);
             }
-            _ => {}
+            (_, trying) => connecting.trying = trying,
         }
     }
 
-    /// The time for a connection is over.
+    /// The backlog of a Unix-domain socket may have room again, or the time for a connection is over.
     pub(super) fn connect_timeout(&mut self, slot: u32) {
         let Some(Slot::Connecting(connecting)) = self.slots.get(slot as usize) else {
             return;
         };
+        if self.now < connecting.until {
+            return self.try_next_address(slot);
+        }
         let timeout = connecting.timeout;
         let why = format!("no connection within {timeout:?} (connect_timeout)");
         self.connect_failed(slot, Unreachable::TimedOut, &why);
@@ -107,15 +112,15 @@ impl Reactor {
 
     /// Finds the addresses of an endpoint: at once, or on a thread when the name has to be looked up.
     fn look_up(&mut self, key: PeerKey, config: &LinkConfig) {
-        let (host, port) = (config.endpoint.host().to_owned(), config.endpoint.port());
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return self.resolved(key, Ok(vec![SocketAddr::new(ip, port)]));
+        if let Some(address) = config.endpoint.address() {
+            return self.resolved(key, Ok(vec![address]));
         }
+        let (host, port) = (config.endpoint.host().to_owned(), config.endpoint.port());
         let mailbox = Arc::clone(&self.mailbox);
         let look_up = move || {
             let addresses = (host.as_str(), port)
                 .to_socket_addrs()
-                .map(Iterator::collect);
+                .map(|found| found.map(Address::from).collect());
             // A loop that has ended needs no answer.
             let _ = mailbox.send(Command::Resolved { key, addresses });
         };
@@ -128,6 +133,22 @@ impl Reactor {
         }
     }
 
+    /// One address is not to be reached. A Unix-domain socket without room in its backlog has a server all
+    /// the same, so that it is asked again until the time for a connection is over, as the kernel does
+    /// with TCP.
+    fn address_failed(&mut self, slot: u32, address: Address, error: &io::Error) {
+        let Some(Slot::Connecting(connecting)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if let (Address::Unix(_), io::ErrorKind::WouldBlock) = (&address, error.kind()) {
+            connecting.addresses.push_front(address);
+            let again = self.now + BACKLOG_PAUSE;
+            return self.timers.set(again, connecting.key.to_u64());
+        }
+        connecting.error = Some(error.to_string());
+        self.try_next_address(slot);
+    }
+
     fn try_next_address(&mut self, slot: u32) {
         let Some(Slot::Connecting(connecting)) = self.slots.get_mut(slot as usize) else {
             return;
@@ -135,12 +156,14 @@ impl Reactor {
         let key = connecting.key;
         while let Some(address) = connecting.addresses.pop_front() {
             let attached = socket::stream(&address, connecting.local_address).and_then(|stream| {
-                socket::set_nodelay(&stream, connecting.nodelay)?;
+                if let Address::Tcp(_) = address {
+                    socket::set_nodelay(&stream, connecting.nodelay)?;
+                }
                 self.driver.attach(stream, Role::Stream, token(key))
             });
             match attached {
                 Ok(socket) => {
-                    connecting.socket = Some(socket);
+                    connecting.trying = Some((socket, address.clone()));
                     return self.driver.submit(Op::Connect { socket, address });
                 }
                 Err(error) => connecting.error = Some(error.to_string()),
@@ -155,7 +178,7 @@ impl Reactor {
         let Some(Slot::Connecting(connecting)) = self.slots.try_remove(slot as usize) else {
             return;
         };
-        if let Some(socket) = connecting.socket {
+        if let Some((socket, _)) = connecting.trying {
             self.driver.detach(socket);
         }
         self.unconnected(connecting.link, connecting.subchannel, reason, why);

@@ -2,11 +2,11 @@
 
 use crate::clock::Clock;
 use crate::key::PeerKey;
-
 use crate::peer::{Peer, Spare, Turn, Wants};
 use crate::stats::LoopStats;
 use kettle_io::{Completion, Driver, Op, OpKind, Outcome, SocketId};
 use kettle_proto::Instant;
+use std::io;
 
 /// A peer and its socket.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) pending: usize,
     receive: Receive,
     sending: bool,
+    /// Client: the server takes nothing any more. What it has said is still received.
+    unheard: bool,
     shut: bool,
     /// The earliest time that stands in the timers for this connection.
     scheduled: Option<Instant>,
@@ -46,6 +48,7 @@ impl Connection {
             pending: 0,
             receive: Receive::Off,
             sending: false,
+            unheard: false,
             shut: false,
             scheduled: None,
         }
@@ -53,7 +56,7 @@ impl Connection {
 
     /// Whether something is on its way to the kernel, or waits for the connection's credit.
     pub(super) fn is_sending(&self) -> bool {
-        self.sending || self.peer.has_unsent()
+        !self.unheard && (self.sending || self.peer.has_unsent())
     }
 
     /// Takes note of a completion. Whether the peer must be pumped for it.
@@ -66,13 +69,27 @@ impl Connection {
         }
         match completion.outcome {
             Outcome::Received(bytes) => {
+                let end = completion.last && self.unheard;
                 self.peer.received(now, bytes);
+                if end {
+                    self.peer.broken(now);
+                }
                 true
             }
             Outcome::Sent { rest, .. } => {
                 // With zero copy the memory is still used, but the next send may start.
                 self.sending = false;
                 self.peer.sent(rest)
+            }
+            // The last word of a server that has gone may wait to be received, and then its end.
+            Outcome::Failed(error)
+                if completion.kind == OpKind::Send
+                    && error.kind() == io::ErrorKind::BrokenPipe
+                    && self.link.is_some()
+                    && self.receive == Receive::On =>
+            {
+                self.unheard = true;
+                false
             }
             Outcome::Failed(error) => {
                 tracing::debug!(%error, operation = ?completion.kind, "connection broke");
@@ -88,6 +105,7 @@ impl Connection {
     /// Starts and ends operations as the peer wants.
     pub(super) fn apply(&mut self, driver: &mut dyn Driver) -> Wants {
         if !self.sending
+            && !self.unheard
             && let Some(payload) = self.peer.take_send()
         {
             self.sending = true;

@@ -3,7 +3,7 @@
 //! Whoever runs a program chooses them so without changing it; `kettle lab --server` does. All other
 //! settings are the program's own, in `server.rs`.
 
-use super::{LOOPS_MAX, ServerBuilder};
+use super::{LOOPS_MAX, ServerBuilder, listen_address};
 use crate::Model;
 use std::ffi::OsString;
 
@@ -30,7 +30,7 @@ impl ServerBuilder {
     /// |---|---|---|
     /// | `KETTLE_MODEL` | a name of [`Model::name`], such as `epoll` | [`ServerBuilder::model`] |
     /// | `KETTLE_LOOPS` | 1 to 1,024; 1 for `blocking` and `threads` | [`ServerBuilder::loops`] |
-    /// | `KETTLE_LISTEN` | `ADDRESS:PORT` or `NAME:PORT` | the address given to [`ServerBuilder::serve`] and its kin |
+    /// | `KETTLE_LISTEN` | `ADDRESS:PORT`, `NAME:PORT` or `unix:///PATH` | the address given to [`ServerBuilder::serve`] and its kin |
     ///
     /// A setting that is made after this call goes before the environment, except for the address.
     /// [`ServerBuilder::driver`] goes before `KETTLE_MODEL`. A value that cannot be read, also an
@@ -96,11 +96,18 @@ fn take_loops(builder: &mut ServerBuilder, number: &str) -> Result<(), String> {
 
 /// Looked up when the server starts.
 fn take_listen(builder: &mut ServerBuilder, address: &str) -> Result<(), String> {
+    if address.starts_with("unix:") {
+        listen_address::unix(address)?;
+        builder.env.listen = Some(address.to_owned());
+        return Ok(());
+    }
     let has_port = address
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if !has_port {
-        return Err("it is not ADDRESS:PORT, such as 127.0.0.1:50051".to_owned());
+        return Err(
+            "it is neither ADDRESS:PORT, such as 127.0.0.1:50051, nor unix:///PATH".to_owned(),
+        );
     }
     builder.env.listen = Some(address.to_owned());
     Ok(())
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let loops = "not a number of loops, 1 to 1024";
-        let listen = "not ADDRESS:PORT, such as 127.0.0.1:50051";
+        let listen = "neither ADDRESS:PORT, such as 127.0.0.1:50051, nor unix:///PATH";
         for (name, value, reason) in [
             (MODEL, "nio", "it is one of blocking, threads"),
             (MODEL, "", "it is one of blocking, threads"),
@@ -154,6 +161,7 @@ mod tests {
             (LISTEN, "127.0.0.1", listen),
             (LISTEN, "127.0.0.1:65536", listen),
             (LISTEN, ":50051", listen),
+            (LISTEN, "unix://x.sock", "begins with /"),
         ] {
             let error = refused(&[(name, value)]);
             let text = error.to_string();

@@ -1,6 +1,7 @@
 //! A running server, as those who started it see it.
 
 use super::Running;
+use super::listening::Bound;
 use crate::command::Command;
 use crate::error::Kind;
 use crate::peer::Holdings;
@@ -8,10 +9,12 @@ use crate::pool::Pool;
 use crate::reactor::Seat;
 use crate::stats::Stats;
 use crate::{Error, pending};
+use kettle_io::Address;
+use kettle_io::socket::SocketFile;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,7 +24,7 @@ use std::time::Duration;
 /// Dropping it stops the server at once: open calls end with UNAVAILABLE. [`ServerHandle::stop`] and
 /// [`ServerHandle::wait`] let them finish.
 pub struct ServerHandle {
-    local: SocketAddr,
+    address: Address,
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     signals: Mutex<Option<Handle>>,
@@ -34,11 +37,13 @@ struct Shared {
     running: Option<Arc<Running>>,
     pool: Arc<Pool>,
     holdings: Arc<Holdings>,
+    /// Of a Unix-domain socket, until the server stops.
+    file: Mutex<Option<SocketFile>>,
 }
 
 impl ServerHandle {
     pub(super) fn new(
-        local: SocketAddr,
+        bound: Bound,
         grace: Duration,
         seats: Arc<[Seat]>,
         threads: Vec<JoinHandle<()>>,
@@ -51,9 +56,10 @@ impl ServerHandle {
             running,
             pool,
             holdings,
+            file: Mutex::new(bound.file),
         });
         Self {
-            local,
+            address: bound.address,
             shared,
             threads: Mutex::new(threads),
             signals: Mutex::new(None),
@@ -63,19 +69,28 @@ impl ServerHandle {
     /// A server whose connections are tasks of the runtime that runs on this thread.
     #[cfg(feature = "tokio-host")]
     pub(crate) fn of_tasks(
-        local: SocketAddr,
+        bound: Bound,
         grace: Duration,
         running: Arc<Running>,
         shares: (Arc<Pool>, Arc<Holdings>),
         thread: JoinHandle<()>,
     ) -> Self {
         let (seats, running) = (Arc::default(), Some(running));
-        Self::new(local, grace, seats, vec![thread], running, shares)
+        Self::new(bound, grace, seats, vec![thread], running, shares)
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// The address that the server listens on, with the port that the kernel chose when 0 was asked for.
+    /// With a Unix-domain socket it is `0.0.0.0:0`, which is nowhere: see [`ServerHandle::address`].
     pub fn local_addr(&self) -> SocketAddr {
-        self.local
+        match self.address {
+            Address::Tcp(address) => address,
+            Address::Unix(_) | Address::Unnamed => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        }
     }
 
     /// Begins a graceful stop: no new connections and calls, open calls may go on for the time that
@@ -191,13 +206,20 @@ impl Drop for ServerHandle {
 impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerHandle")
-            .field("local_addr", &self.local)
+            .field("address", &self.address)
             .finish_non_exhaustive()
     }
 }
 
 impl Shared {
     fn stop(&self, grace: Duration) {
+        // First, so that whoever comes from now on goes to the next server.
+        drop(
+            self.file
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         for seat in self.seats.iter() {
             // A loop that has ended needs no stop.
             let _ = seat.mailbox.interrupt(Command::Stop { grace });

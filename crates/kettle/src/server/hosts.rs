@@ -1,55 +1,34 @@
 //! Starting a server: its listening sockets, loops and threads.
 
 use super::handle::ServerHandle;
+use super::listening::Listening;
 use super::{ServerBuilder, Threads};
 use crate::error::Kind;
 use crate::reactor::{Placement, Reactor, Seat};
 #[cfg(feature = "tokio-host")]
 use crate::tokio_host;
 use crate::{Error, Model};
-use kettle_io::socket;
-use std::net::SocketAddr;
+use kettle_io::Address;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 /// Starts a server as its settings say.
-pub(super) fn start(builder: ServerBuilder, address: SocketAddr) -> Result<ServerHandle, Error> {
-    // Without SO_REUSEPORT first, so that a second server on the port fails whatever its settings.
-    let first = listen(address, false)?;
-    let local = socket::local_address(&first)
-        .map_err(|error| Error::new(Kind::Io, "the socket has no address").with_source(error))?;
-    let own_driver = builder.open_driver.is_some();
+pub(super) fn start(builder: ServerBuilder, address: &Address) -> Result<ServerHandle, Error> {
+    let listening = Listening::open(&builder, address)?;
     match builder.model {
-        Model::Threads if !own_driver => start_threads(&builder, first, local),
+        Model::Threads if builder.open_driver.is_none() => start_threads(&builder, listening),
         #[cfg(feature = "tokio-host")]
-        Model::Tokio if !own_driver => tokio_host::start(&builder, first, local),
-        _ if builder.reuse_port && 1 < builder.loops => {
-            drop(first);
-            let listeners: Result<Vec<_>, _> = (0..builder.loops)
-                .map(|_| listen(local, true).map(Some))
-                .collect();
-            start_loops(builder, listeners?, local)
-        }
-        _ => {
-            let mut listeners: Vec<_> = (0..builder.loops).map(|_| None).collect();
-            listeners[0] = Some(first);
-            start_loops(builder, listeners, local)
-        }
+        Model::Tokio if builder.open_driver.is_none() => tokio_host::start(&builder, listening),
+        _ => start_loops(builder, listening),
     }
-}
-
-fn listen(address: SocketAddr, reuse_port: bool) -> Result<OwnedFd, Error> {
-    socket::listen(address, reuse_port).map_err(|error| {
-        Error::new(Kind::Listen, format!("cannot listen on {address}")).with_source(error)
-    })
 }
 
 /// Event loops, and `blocking`, which is a loop whose driver serves one connection at a time.
 fn start_loops(
     builder: ServerBuilder,
-    listeners: Vec<Option<OwnedFd>>,
-    local: SocketAddr,
+    Listening { listeners, bound }: Listening,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
     let (pool, holdings) = (
@@ -93,7 +72,7 @@ fn start_loops(
         starters.push(start_out);
     }
     let seats: Arc<[Seat]> = seats.into();
-    let alone = seats.len() == 1 || builder.reuse_port;
+    let alone = listeners.iter().all(Option::is_some);
     for (starter, listener) in starters.into_iter().zip(listeners) {
         let placement = if alone {
             Placement::Here
@@ -107,7 +86,7 @@ fn start_loops(
         drop(starter.send(start));
     }
     Ok(ServerHandle::new(
-        local,
+        bound,
         builder.stop_grace,
         seats,
         threads,
@@ -122,22 +101,24 @@ struct Start {
 }
 
 impl Start {
-    fn run(self, mut reactor: Reactor, connections_max: u64) {
-        let listening = match self.listener {
-            Some((listener, placement)) => reactor.listen(listener, placement, connections_max),
-            None => Ok(()),
-        };
-        if let Err(error) = listening.and_then(|()| reactor.run()) {
+    fn run(self, reactor: Reactor, connections_max: u64) {
+        if let Err(error) = self.listen_and_run(reactor, connections_max) {
             tracing::error!(%error, "a loop's I/O model failed; its connections end");
         }
+    }
+
+    fn listen_and_run(self, mut reactor: Reactor, connections_max: u64) -> io::Result<()> {
+        if let Some((listener, placement)) = self.listener {
+            reactor.listen(listener, placement, connections_max)?;
+        }
+        reactor.run()
     }
 }
 
 /// A thread that accepts, and one more for each connection.
 fn start_threads(
     builder: &ServerBuilder,
-    listener: OwnedFd,
-    local: SocketAddr,
+    Listening { listeners, bound }: Listening,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
     let (pool, holdings) = (
@@ -145,25 +126,29 @@ fn start_threads(
         Arc::clone(&serves.hosted.holdings),
     );
     let threads = Arc::new(Threads::new(serves, builder.driver, builder.threads_max));
-    let mut reactor = Reactor::new(builder.open_driver()?);
+    let reactor = Reactor::new(builder.open_driver()?);
     let seat = Seat {
         mailbox: Arc::clone(reactor.mailbox()),
         stats: Arc::clone(reactor.stats()),
     };
     let running = Arc::clone(threads.running());
     let placement = Placement::Thread(threads);
+    let start = Start {
+        listener: listeners
+            .into_iter()
+            .flatten()
+            .next()
+            .map(|listener| (listener, placement)),
+    };
     let run = move || {
-        let run = reactor
-            .listen(listener, placement, u64::MAX)
-            .and_then(|()| reactor.run());
-        if let Err(error) = run {
+        if let Err(error) = start.listen_and_run(reactor, u64::MAX) {
             tracing::error!(%error, "the accepting thread failed; no more connections are taken");
         }
     };
     let acceptor = spawn("kettle-accept".into(), run)?;
     let seats: Arc<[Seat]> = Arc::new([seat]);
     Ok(ServerHandle::new(
-        local,
+        bound,
         builder.stop_grace,
         seats,
         vec![acceptor],

@@ -3,8 +3,7 @@
 use super::Running;
 use crate::Status;
 use crate::reactor::{OwnThread, Reactor, Serves};
-use kettle_io::{DriverConfig, Model};
-use std::net::SocketAddr;
+use kettle_io::{Address, DriverConfig, Model};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ impl Threads {
     }
 }
 
-fn run(mut reactor: Reactor, stream: OwnedFd, address: SocketAddr) {
+fn run(mut reactor: Reactor, stream: OwnedFd, address: &Address) {
     let stats = Arc::clone(reactor.stats());
     stats.connection_added();
     if let Err(error) = reactor.serve_one(stream, address) {
@@ -43,11 +42,7 @@ fn run(mut reactor: Reactor, stream: OwnedFd, address: SocketAddr) {
 }
 
 impl OwnThread for Threads {
-    fn start(
-        self: Arc<Self>,
-        stream: OwnedFd,
-        address: SocketAddr,
-    ) -> Result<(), (OwnedFd, Status)> {
+    fn start(self: Arc<Self>, stream: OwnedFd, address: Address) -> Result<(), (OwnedFd, Status)> {
         if self.threads_max <= self.running.count() {
             let max = self.threads_max;
             let text =
@@ -67,7 +62,7 @@ impl OwnThread for Threads {
         let threads = Arc::clone(&self);
         let serve = move || {
             let context = &threads.serves.context;
-            context.run(|| run(reactor, stream, address));
+            context.run(|| run(reactor, stream, &address));
             drop(registered);
         };
         let spawned = std::thread::Builder::new()

@@ -1,10 +1,11 @@
 //! A server on the user's runtime.
 
-use super::accepting;
+use super::accepting::{self, Listener};
 use super::serving::{Place, Serving};
 use crate::clock::Clock;
 use crate::peer;
 use crate::reactor::Serves;
+use crate::remote::Remote;
 use crate::server::Running;
 use crate::stats::Stats;
 use crate::{ServerBuilder, Status};
@@ -79,6 +80,10 @@ impl TokioServer {
     /// # Panics
     /// Outside of a tokio runtime, or in one without timers and I/O.
     pub async fn serve(&self, listener: TcpListener) {
+        self.serve_listener(Listener::Tcp(listener)).await;
+    }
+
+    pub(super) async fn serve_listener(&self, listener: Listener) {
         accepting::accept(self, listener).await;
         self.stopped().await;
     }
@@ -96,6 +101,18 @@ impl TokioServer {
         &self,
         stream: S,
         remote: Option<SocketAddr>,
+    ) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.serve_remote(stream, remote.map_or(Remote::Nobody, Remote::Tcp))
+    }
+
+    /// The same for whoever this is from.
+    pub(super) fn serve_remote<S>(
+        &self,
+        stream: S,
+        remote: Remote,
     ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,

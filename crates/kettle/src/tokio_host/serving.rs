@@ -10,10 +10,10 @@ use crate::command::Command;
 use crate::key::PeerKey;
 use crate::mailbox::Note;
 use crate::peer::{self, Peer};
+use crate::remote::Remote;
 use crate::server::Registered;
 use crate::stats::LoopStats;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -76,7 +76,7 @@ impl Drop for Place {
 }
 
 impl<S: AsyncRead + AsyncWrite> Serving<S> {
-    pub(super) fn new(place: Place, stream: S, remote: Option<SocketAddr>) -> Self {
+    pub(super) fn new(place: Place, stream: S, remote: Remote) -> Self {
         let serves = &place.host.serves;
         let serving = peer::Serving::new(Arc::clone(&serves.hosted), remote);
         let peer = Peer::serving(place.desk.now, serves.limits.clone(), serving);

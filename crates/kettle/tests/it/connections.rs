@@ -168,8 +168,12 @@ fn a_graceful_stop_lets_calls_finish(model: Model) {
 /// Clients call all the time while the server stops and starts again on its port: each call that a
 /// server started is answered, and no other call fails but for want of a server.
 fn stop_and_restart_lose_no_call(model: Model) {
-    let mut now = host(model);
-    let address = now.server.local_addr();
+    stop_and_restart(model, host(model));
+}
+
+/// The same, beginning with this server.
+pub fn stop_and_restart(model: Model, mut now: Host) {
+    let address = now.server.address().to_string();
     let clients = if model == Model::Blocking { 1 } else { 4 };
     let (done, answered, started) = (
         Arc::new(AtomicBool::new(false)),
@@ -203,7 +207,7 @@ fn stop_and_restart_lose_no_call(model: Model) {
         server.wait().unwrap();
         *started += service.started();
         let builder = Server::builder().model(model);
-        now = crate::harness::host_at(builder, address);
+        now = crate::harness::host_at(builder, &address);
     }
     done.store(true, Ordering::SeqCst);
     callers

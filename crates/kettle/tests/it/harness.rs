@@ -1,11 +1,12 @@
 //! A server on a model, and a client of it.
 
-use kettle::{Channel, Hosting, Model, Server, ServerBuilder, ServerHandle};
+use kettle::{
+    Address, Channel, Hosting, ListenAddress, Model, Server, ServerBuilder, ServerHandle,
+};
 use kettle_testkit::trial::TrialService;
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::trial_server::TrialServer;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -39,11 +40,11 @@ pub fn host(model: Model) -> Host {
 
 /// A server with these settings.
 pub fn host_with(builder: ServerBuilder) -> Host {
-    host_at(builder, "127.0.0.1:0".parse().unwrap())
+    host_at(builder, "127.0.0.1:0")
 }
 
 /// A server with these settings at this address.
-pub fn host_at(builder: ServerBuilder, address: SocketAddr) -> Host {
+pub fn host_at(builder: ServerBuilder, address: impl Into<ListenAddress>) -> Host {
     host_as(builder, address, Hosting::from)
 }
 
@@ -52,12 +53,12 @@ pub fn host_so(
     builder: ServerBuilder,
     host: impl FnOnce(TrialServer<TrialService>) -> Hosting,
 ) -> Host {
-    host_as(builder, "127.0.0.1:0".parse().unwrap(), host)
+    host_as(builder, "127.0.0.1:0", host)
 }
 
 fn host_as(
     builder: ServerBuilder,
-    address: SocketAddr,
+    address: impl Into<ListenAddress>,
     host: impl FnOnce(TrialServer<TrialService>) -> Hosting,
 ) -> Host {
     let service = TrialService::default();
@@ -68,7 +69,10 @@ fn host_as(
 
 impl Host {
     pub fn url(&self) -> String {
-        format!("kettle://{}", self.server.local_addr())
+        match self.server.address() {
+            Address::Tcp(address) => format!("kettle://{address}"),
+            unix => unix.to_string(),
+        }
     }
 
     pub fn client(&self) -> TrialClient {

@@ -20,3 +20,4 @@ mod simulated;
 mod sleep;
 mod streams;
 mod tokio_context;
+mod unix;

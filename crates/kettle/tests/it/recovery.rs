@@ -4,7 +4,7 @@ mod network;
 pub mod process;
 pub mod raw_server;
 
-use crate::harness::{block_on, host_at, host_with, join_all, poll_once};
+use crate::harness::{Host, block_on, host_at, host_with, join_all, poll_once};
 use crate::on_every_model;
 use crate::raw::RawClient;
 use kettle::{
@@ -299,7 +299,11 @@ fn calls_that_wait_are_sent_only_where_the_server_has_greeted() {
 /// The server takes connections only to refuse them; a call that waits is tried on each.
 #[test]
 fn a_full_server_is_tried_until_it_has_room() {
-    let host = host_with(Server::builder().connections_max(1));
+    until_it_has_room(&host_with(Server::builder().connections_max(1)));
+}
+
+/// The same with this server, which takes one connection.
+pub fn until_it_has_room(host: &Host) {
     let first = host.client();
     let error = block_on(Channel::connect(host.url())).unwrap_err();
     assert!(error.is_refused() && error.is_connect(), "{error}");

@@ -117,7 +117,7 @@ fn serve_inside_tokio_is_refused_and_serve_async_works() {
 #[test]
 fn the_fake_driver_carries_calls() {
     let builder = Server::builder().driver(|config| FakeDriver::open(config, 7));
-    let host = host_at(builder, "127.0.0.1:0".parse().unwrap());
+    let host = host_at(builder, "127.0.0.1:0");
     let client = host.client();
     for bytes in [0, 1, 1000, 100_000, 3_000_000] {
         let echo = Task {

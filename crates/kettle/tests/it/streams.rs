@@ -116,7 +116,11 @@ pub fn settled(host: &Host, what: &str, count: impl Fn(&Host) -> u64) -> u64 {
 }
 
 fn all_kinds_carry_messages_and_metadata(model: Model) {
-    let host = host(model);
+    all_kinds(&host(model));
+}
+
+/// Streams of all kinds between a new client and this server.
+pub fn all_kinds(host: &Host) {
     let client = host.client();
     fn with_metadata<T>(message: T) -> Request<T> {
         let mut request = Request::new(message);
