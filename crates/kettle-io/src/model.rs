@@ -43,11 +43,14 @@ pub enum Model {
     Signal,
     /// io_uring(7).
     Uring,
+    /// Tasks of a tokio runtime, which watches the sockets. It has no driver here: whoever hosts connections hands
+    /// them to the runtime.
+    Tokio,
 }
 
 impl Model {
     /// All models, in the order in which the article introduces them.
-    pub const ALL: [Model; 9] = [
+    pub const ALL: [Model; 10] = [
         Model::Blocking,
         Model::Threads,
         Model::Scan,
@@ -57,6 +60,7 @@ impl Model {
         Model::EpollEdge,
         Model::Signal,
         Model::Uring,
+        Model::Tokio,
     ];
 
     /// The name in code, on the command line and in reports.
@@ -71,6 +75,7 @@ impl Model {
             Model::EpollEdge => "epoll-edge",
             Model::Signal => "signal",
             Model::Uring => "uring",
+            Model::Tokio => "tokio",
         }
     }
 
@@ -134,11 +139,24 @@ impl Model {
                 summary: "io_uring(7): the kernel carries out operations and tells what they brought",
                 ..multiplexed
             },
+            Model::Tokio => Traits {
+                summary: "a task per connection on a tokio runtime, which sleeps in epoll(7)",
+                ..multiplexed
+            },
         }
     }
 
-    /// Asks the kernel whether it runs this model: opens a driver and waits for no time.
+    /// Whether this crate has a driver of this model. All but [`Model::Tokio`] have one.
+    pub fn has_driver(self) -> bool {
+        self != Model::Tokio
+    }
+
+    /// Asks the kernel whether it runs this model: opens a driver and waits for no time. For `tokio`, which has no
+    /// driver, it asks for the epoll(7) that the runtime needs.
     pub fn probe(self) -> Probe {
+        if !self.has_driver() {
+            return Model::Epoll.probe();
+        }
         let patience = Patience {
             timeout: Some(Duration::ZERO),
             wakeable: true,
@@ -241,6 +259,7 @@ pub struct Feature {
 ///
 /// # Errors
 /// When the kernel refuses what the model needs: its poller, or a descriptor for the waker.
+/// [`io::ErrorKind::Unsupported`] for a model without a driver ([`Model::has_driver`]).
 pub fn open(model: Model, config: &DriverConfig) -> io::Result<Box<dyn Driver>> {
     Ok(match model {
         Model::Blocking => Box::new(blocking::Blocking::new(config)),
@@ -263,6 +282,10 @@ pub fn open(model: Model, config: &DriverConfig) -> io::Result<Box<dyn Driver>> 
             )?)
         }
         Model::Uring => Box::new(uring::Uring::new(config)?),
+        Model::Tokio => {
+            let text = "the model tokio has no driver: it runs on a tokio runtime";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
     })
 }
 

@@ -153,7 +153,7 @@ impl Drop for Scarce {
 #[test]
 fn accept_without_descriptors_fails_once_and_does_not_spin() {
     let _alone = alone();
-    for model in Model::ALL {
+    for model in driven() {
         let mut driver = opened(model);
         let (listener, address) = accepting(&mut *driver);
         let _client = TcpStream::connect(address).unwrap();
@@ -216,6 +216,10 @@ fn a_blocking_model_is_woken_without_descriptors_too() {
     drop(scarce);
 }
 
+fn driven() -> impl Iterator<Item = Model> {
+    Model::ALL.into_iter().filter(|model| model.has_driver())
+}
+
 /// One life of a driver with every kind of end that a descriptor can have.
 fn live(model: Model) -> io::Result<()> {
     let mut driver = opened(model);
@@ -252,7 +256,7 @@ fn live(model: Model) -> io::Result<()> {
 #[test]
 fn no_descriptor_is_leaked() {
     let _alone = alone();
-    for model in Model::ALL {
+    for model in driven() {
         let before = open_descriptors();
         for _ in 0..3 {
             live(model).unwrap();

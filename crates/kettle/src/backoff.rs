@@ -46,6 +46,12 @@ impl Random {
         Self(RandomState::new().hash_one(0))
     }
 
+    /// The same numbers for the same seed.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number from 0 up to and without 1.
     fn fraction(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -6,7 +6,6 @@ pub use builder::ChannelBuilder;
 pub(crate) use builder::client_loop;
 
 use crate::call::{CallRequest, Caller, Content, Place};
-use crate::clock::Clock;
 use crate::codec::{Inbound, Outbound};
 use crate::command::Command;
 use crate::endpoint::Endpoint;
@@ -43,7 +42,8 @@ use std::time::Duration;
 /// is dropped: see [`Request::set_inherits_deadline`].
 ///
 /// The connection lives on a loop thread that the whole process shares, started at first use; inside
-/// a handler and inside a [`crate::LocalLoop`] it lives on that loop.
+/// a handler and inside a [`crate::LocalLoop`] it lives on that loop. With the feature `tokio-host` it may be a task of
+/// a tokio runtime instead, over any stream (`ChannelBuilder::connect_over`, `connect_with`).
 #[derive(Clone)]
 pub struct Channel {
     pub(crate) shared: Arc<Shared>,
@@ -201,6 +201,12 @@ impl Channel {
         self.intercept(last, request).await
     }
 
+    /// What it asks of its connections.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn link(&self) -> Arc<LinkConfig> {
+        Arc::clone(&self.shared.link)
+    }
+
     /// Connects, and waits until the server has greeted.
     pub(crate) async fn connected(&self) -> Result<(), Error> {
         let (promise, pending) = pending::pair(|()| ());
@@ -305,7 +311,7 @@ impl Shared {
     fn make(&self, path: Arc<str>, request: Request<Outbound>, caller: Caller) {
         let (message, metadata, options) = request.into_parts();
         let timeout = options.timeout.or(self.timeout);
-        let own = timeout.map(|timeout| Clock::new().now() + timeout);
+        let own = timeout.map(|timeout| self.mailbox.clock().now() + timeout);
         let inherited = ambient::deadline().filter(|_| options.inherits_deadline);
         let deadline = own.into_iter().chain(inherited).min();
         let content = match message.into_segment() {

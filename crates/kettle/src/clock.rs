@@ -4,23 +4,33 @@ use kettle_proto::Instant;
 use std::sync::OnceLock;
 use std::time::Instant as StdInstant;
 
-/// Turns the system's monotonic clock into the machines' time.
+/// Turns a monotonic clock into the machines' time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch: StdInstant,
+    now: fn() -> StdInstant,
 }
 
 impl Clock {
-    /// All clocks of a process agree, so that a time may go from one loop to another.
+    /// The system's. All clocks of a process agree, so that a time may go from one loop to another.
     pub(crate) fn new() -> Self {
+        Self::with(StdInstant::now)
+    }
+
+    /// That of the tokio runtime of this thread: the system's, unless the runtime's time is paused or simulated.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn of_tokio() -> Self {
+        Self::with(|| tokio::time::Instant::now().into_std())
+    }
+
+    fn with(now: fn() -> StdInstant) -> Self {
         static EPOCH: OnceLock<StdInstant> = OnceLock::new();
-        Self {
-            epoch: *EPOCH.get_or_init(StdInstant::now),
-        }
+        let epoch = *EPOCH.get_or_init(StdInstant::now);
+        Self { epoch, now }
     }
 
     pub(crate) fn now(&self) -> Instant {
-        Instant::from_nanos(self.epoch.elapsed().as_nanos() as u64)
+        self.at((self.now)())
     }
 
     /// A point on the system's clock as the machines' time.

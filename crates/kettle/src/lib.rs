@@ -51,6 +51,8 @@ mod source;
 mod stats;
 mod streaming;
 mod timers;
+#[cfg(feature = "tokio-host")]
+mod tokio_host;
 mod wake_queue;
 
 pub use answer::{Answer, BoxAnswer, Reply, answer};
@@ -75,6 +77,8 @@ pub use service::{BoxFuture, MethodInfo, Service};
 pub use sleep::{Sleep, sleep};
 pub use stats::{LongestTurn, Stats};
 pub use streaming::{IntoStreamingRequest, Streaming};
+#[cfg(feature = "tokio-host")]
+pub use tokio_host::TokioServer;
 
 /// Includes the code that `kettle-build` generated for a protobuf package:
 /// `kettle::include_proto!("echo.v1");` in a module of one's own.

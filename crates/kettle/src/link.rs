@@ -21,6 +21,9 @@ pub(crate) struct LinkConfig {
     pub(crate) nodelay: bool,
     /// Where its connections come from; the kernel chooses when it is `None`.
     pub(crate) local_address: Option<IpAddr>,
+    /// What chance in the pauses begins with, on a tokio runtime.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// Why there is no connection.

@@ -22,8 +22,8 @@ impl LocalLoop {
     /// A loop on this I/O model.
     ///
     /// # Errors
-    /// [`Error::is_config`] for `blocking` and `threads`, which hold one connection only; else when
-    /// this kernel cannot run the model.
+    /// [`Error::is_config`] for `blocking` and `threads`, which hold one connection only, and for `tokio`,
+    /// which is no loop of kettle's; else when this kernel cannot run the model.
     pub fn new(model: Model) -> Result<Self, Error> {
         let driver = open_for_clients(model)?;
         Ok(Self {
@@ -93,6 +93,10 @@ impl fmt::Debug for LocalLoop {
 pub(crate) fn open_for_clients(model: Model) -> Result<Box<dyn kettle_io::Driver>, Error> {
     if matches!(model, Model::Blocking | Model::Threads) {
         let text = format!("model {model} holds one connection and cannot run a client's loop");
+        return Err(Error::new(Kind::Config, text));
+    }
+    if !model.has_driver() {
+        let text = format!("model {model} has no loop of kettle's own");
         return Err(Error::new(Kind::Config, text));
     }
     kettle_io::open(model, &DriverConfig::default()).map_err(|error| {

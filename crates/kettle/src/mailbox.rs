@@ -1,5 +1,7 @@
-//! How the rest of the world reaches a loop: notes in a queue, and the wakers of what runs there.
+//! How the rest of the world reaches a loop, or a task that hosts a peer: notes in a queue, and the wakers of
+//! what runs there.
 
+use crate::clock::Clock;
 use crate::command::Command;
 use crate::key::PeerKey;
 use crate::wake_queue::WakeQueue;
@@ -7,6 +9,8 @@ use kettle_io::Waker as LoopWaker;
 use kettle_proto::CallId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(feature = "tokio-host")]
+use std::sync::{Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
 /// Something for a loop to look at.
@@ -22,14 +26,57 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     queue: WakeQueue<Note>,
-    waker: LoopWaker,
+    bell: Bell,
+}
+
+/// Whom a mailbox tells of its first note.
+#[derive(Debug)]
+enum Bell {
+    Loop(LoopWaker),
+    /// A tokio task, once it has said by which waker.
+    #[cfg(feature = "tokio-host")]
+    Task(Mutex<Option<Waker>>),
 }
 
 impl Mailbox {
     pub(crate) fn new(waker: LoopWaker) -> Self {
         Self {
             queue: WakeQueue::new(),
-            waker,
+            bell: Bell::Loop(waker),
+        }
+    }
+
+    /// The mailbox of a tokio task.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn of_task() -> Self {
+        Self {
+            queue: WakeQueue::new(),
+            bell: Bell::Task(Mutex::new(None)),
+        }
+    }
+
+    /// Whether a tokio task reads it.
+    pub(crate) fn is_of_task(&self) -> bool {
+        !matches!(self.bell, Bell::Loop(_))
+    }
+
+    /// What whoever reads it takes the time from.
+    pub(crate) fn clock(&self) -> Clock {
+        match &self.bell {
+            Bell::Loop(_) => Clock::new(),
+            #[cfg(feature = "tokio-host")]
+            Bell::Task(_) => Clock::of_tokio(),
+        }
+    }
+
+    /// Task: this wakes it from now on.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn listen(&self, waker: &Waker) {
+        if let Bell::Task(bell) = &self.bell {
+            let mut bell = bell.lock().unwrap_or_else(PoisonError::into_inner);
+            if !bell.as_ref().is_some_and(|bell| bell.will_wake(waker)) {
+                *bell = Some(waker.clone());
+            }
         }
     }
 
@@ -38,7 +85,11 @@ impl Mailbox {
     /// Gives the command back when the loop has ended.
     pub(crate) fn interrupt(&self, command: Command) -> Result<(), Command> {
         self.post(Note::Command(command))?;
-        self.waker.interrupt();
+        match &self.bell {
+            Bell::Loop(waker) => waker.interrupt(),
+            #[cfg(feature = "tokio-host")]
+            Bell::Task(_) => {}
+        }
         Ok(())
     }
 
@@ -49,7 +100,7 @@ impl Mailbox {
 
     fn post(&self, note: Note) -> Result<(), Command> {
         match self.queue.push(note) {
-            Ok(true) => self.waker.wake(),
+            Ok(true) => self.bell.ring(),
             Ok(false) => {}
             // A wake after the end does nothing.
             Err(Note::Wake(_)) => {}
@@ -81,6 +132,19 @@ impl Mailbox {
     /// Loop: see [`WakeQueue::close`].
     pub(crate) fn close(&self) -> Vec<Note> {
         self.queue.close()
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        match self {
+            Self::Loop(waker) => waker.wake(),
+            #[cfg(feature = "tokio-host")]
+            Self::Task(bell) => {
+                let waker = bell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                waker.into_iter().for_each(Waker::wake);
+            }
+        }
     }
 }
 

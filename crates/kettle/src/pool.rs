@@ -134,12 +134,16 @@ impl Pool {
         removed.is_some()
     }
 
-    /// Ends the threads when the queue is empty, and waits for them; those that are kept by a handler
-    /// which blocks end with it.
-    pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
+    /// Ends the threads when the queue is empty.
+    pub(crate) fn begin_close(&self) {
+        self.lock().closed = true;
         self.work.notify_all();
+    }
+
+    /// The same, and waits for them; those that are kept by a handler which blocks end with it.
+    pub(crate) fn close(&self) {
+        self.begin_close();
+        let mut state = self.lock();
         let until = Instant::now() + THREADS_GRACE;
         while 0 < state.threads {
             let Some(left) = until.checked_duration_since(Instant::now()) else {

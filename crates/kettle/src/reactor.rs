@@ -10,11 +10,13 @@ mod connecting;
 mod connection;
 mod driven;
 mod home;
-mod link;
+pub(crate) mod link;
 mod sleepers;
 mod tasks;
 
 pub(crate) use acceptor::{OwnThread, Placement, Seat};
+#[cfg(feature = "tokio-host")]
+pub(crate) use home::Home;
 pub(crate) use home::{be_home, home};
 
 use crate::clock::Clock;
@@ -110,9 +112,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Mailbox>>> = const { RefCell::new(None) };
 }
 
-/// Whether this thread runs a loop of several connections, which must not be made to wait.
+/// Whether this thread runs a loop of several connections, or a task beside others, which must not be made to wait.
 pub(crate) fn is_current() -> bool {
-    CURRENT.with_borrow(Option::is_some)
+    CURRENT.with_borrow(Option::is_some) || home::is_of_task()
 }
 
 /// The mailbox of the loop that runs on this thread, when that loop can hold client connections.

@@ -1,7 +1,6 @@
 //! A call that is made again and again, on its connection's loop.
 
 use crate::call::{CallRequest, Place, Reply};
-use crate::clock::Clock;
 use crate::command::Command;
 use crate::link::LinkConfig;
 use crate::mailbox::Mailbox;
@@ -85,7 +84,7 @@ pub(crate) fn post(mut request: Box<CallRequest>) {
         return;
     };
     let (mailbox, link) = (Arc::clone(&repeat.mailbox), Arc::clone(&repeat.link));
-    request.renew(Clock::new().now());
+    request.renew(mailbox.clock().now());
     // A command that a loop gives back drops its caller, which answers.
     drop(mailbox.send(Command::Call { link, request }));
 }

@@ -5,10 +5,16 @@ mod handle;
 mod hosts;
 mod listen_address;
 mod listening;
+mod running;
 mod threads;
 
 pub use handle::ServerHandle;
 pub use listen_address::ListenAddress;
+#[cfg(feature = "tokio-host")]
+pub(crate) use listening::{Bound, Listening};
+#[cfg(feature = "tokio-host")]
+pub(crate) use running::Registered;
+pub(crate) use running::Running;
 pub(crate) use threads::Threads;
 
 use crate::context::Context;
@@ -49,17 +55,17 @@ type OpenDriver = Arc<dyn Fn(&DriverConfig) -> io::Result<Box<dyn Driver>> + Sen
 pub struct ServerBuilder {
     model: Model,
     open_driver: Option<OpenDriver>,
-    loops: usize,
+    pub(crate) loops: usize,
     services: Vec<Hosting>,
     interceptors: Vec<Arc<dyn Interceptor<Inbound, Outbound>>>,
     limits: Limits,
-    connections_max: u64,
+    pub(crate) connections_max: u64,
     held_bytes_max: u64,
     threads_max: usize,
     pool: PoolConfig,
     finishing_max: usize,
     context: Context,
-    stop_grace: Duration,
+    pub(crate) stop_grace: Duration,
     nodelay: bool,
     reuse_port: bool,
     unix_mode: Option<u32>,
@@ -109,7 +115,7 @@ impl ServerBuilder {
     }
 
     /// How many event loops, each on a thread of its own. Default 1. `blocking` and `threads` have no
-    /// event loops and take 1 only.
+    /// event loops and take 1 only; on `tokio` they are the workers of the server's runtime.
     pub fn loops(mut self, loops: usize) -> Self {
         self.loops = loops;
         self
@@ -312,7 +318,7 @@ impl ServerBuilder {
         hosts::start(self, &address)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let config = |text: String| Err(Error::new(Kind::Config, text));
         if let Some(wrong) = &self.env.wrong {
             return config(wrong.clone());
@@ -339,6 +345,13 @@ impl ServerBuilder {
             return config(unknown);
         }
         keepalive::check(&self.limits)?;
+        if self.is_on_tokio() && cfg!(not(feature = "tokio-host")) {
+            let origin = self.env.origin();
+            return config(format!(
+                "model {} needs kettle's feature `tokio-host`, which this program is built without{origin}",
+                self.model
+            ));
+        }
         let loopless = matches!(self.model, Model::Blocking | Model::Threads);
         if loopless && self.open_driver.is_none() && self.loops != 1 {
             let (model, origin) = (self.model, self.env.origin());
@@ -349,8 +362,13 @@ impl ServerBuilder {
         Ok(())
     }
 
+    /// Whether connections are tasks of a tokio runtime.
+    fn is_on_tokio(&self) -> bool {
+        self.open_driver.is_none() && !self.model.has_driver()
+    }
+
     /// What all loops share.
-    fn serves(&self) -> Result<Arc<Serves>, Error> {
+    pub(crate) fn serves(&self) -> Result<Arc<Serves>, Error> {
         let (mut router, context) = (Router::default(), self.context.or_current());
         let pool = Arc::new(Pool::new(self.pool, context.clone()));
         let finishing = Arc::new(Finishing::new(self.finishing_max));

@@ -1,6 +1,6 @@
 //! Waiting for a time to pass, by the timers of the loop that is at hand.
 //!
-//! The future is here; `reactor/sleepers.rs` has the loop's end.
+//! The future is here; `reactor/sleepers.rs` has the loop's end. A tokio task has no loop: its timers are tokio's.
 
 use crate::channel::client_loop;
 use crate::clock::Clock;
@@ -31,15 +31,18 @@ use std::time::Duration;
 /// The timer belongs to the loop on whose thread the future is polled: a server's, a [`crate::LocalLoop`], or
 /// that of a blocking client's call. It costs no other thread and no hand-over. Where no loop runs, such as on
 /// the threads of a server's pool or of another executor, it belongs to the loop thread that clients of the whole
-/// process share, which is started when it is needed.
+/// process share, which is started when it is needed. In what kettle polls on a tokio runtime
+/// ([`crate::Model::Tokio`]) it is a timer of that runtime, and counts its time, also when that is paused or simulated.
 ///
 /// It never ends early. How late it ends is up to the I/O model: epoll_wait(2) counts in whole milliseconds, the
 /// others are as fine as the kernel's timers; and a loop that is busy ends it when it comes to that. A duration of
 /// zero is over at the first poll, and lets nobody else run. One that is too long for the clock, more than 500
 /// years, never ends.
 pub fn sleep(duration: Duration) -> Sleep {
+    let clock = reactor::home().map_or_else(Clock::new, |home| home.clock());
     Sleep {
-        until: Clock::new().now() + duration,
+        until: clock.now() + duration,
+        clock,
         timer: None,
     }
 }
@@ -57,6 +60,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 #[must_use = "a future waits only while it is polled"]
 pub struct Sleep {
     until: Instant,
+    clock: Clock,
     timer: Option<Timer>,
 }
 
@@ -67,14 +71,21 @@ pub(crate) type Dropped = Arc<AtomicIsize>;
 struct Timer {
     /// The loop; `None` is the one that all clients share.
     home: Option<Arc<Mailbox>>,
-    due: Pending<(), Dropped, fn(Dropped)>,
+    due: Due,
+}
+
+/// What wakes a sleep.
+enum Due {
+    Loop(Pending<(), Dropped, fn(Dropped)>),
+    #[cfg(feature = "tokio-host")]
+    Task(Pin<Box<tokio::time::Sleep>>),
 }
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.until <= Clock::new().now() {
+        if self.until <= self.clock.now() {
             self.timer = None;
             return Poll::Ready(());
         }
@@ -95,6 +106,12 @@ impl Timer {
     /// Tells a loop. `None` when it has ended.
     fn begin(until: Instant, home: Option<Arc<Mailbox>>) -> Option<Self> {
         let mailbox = match &home {
+            #[cfg(feature = "tokio-host")]
+            Some(mailbox) if mailbox.is_of_task() => {
+                let until = mailbox.clock().to_std(until).into();
+                let due = Due::Task(Box::pin(tokio::time::sleep_until(until)));
+                return Some(Self { home, due });
+            }
             Some(mailbox) => Arc::clone(mailbox),
             None => client_loop(Model::default()).ok()?,
         };
@@ -103,6 +120,7 @@ impl Timer {
         };
         let (promise, due) = pending::pair(count);
         mailbox.send(Command::Sleep { until, promise }).ok()?;
+        let due = Due::Loop(due);
         Some(Self { home, due })
     }
 
@@ -113,16 +131,18 @@ impl Timer {
 
     /// Lets the loop wake whoever polls. `None` when it did already, at its end or because it was time.
     fn wait(mut self, cx: &mut Context<'_>) -> Option<Self> {
-        Pin::new(&mut self.due)
-            .poll(cx)
-            .is_pending()
-            .then_some(self)
+        let pending = match &mut self.due {
+            Due::Loop(due) => Pin::new(due).poll(cx).is_pending(),
+            #[cfg(feature = "tokio-host")]
+            Due::Task(due) => due.as_mut().poll(cx).is_pending(),
+        };
+        pending.then_some(self)
     }
 }
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.until - Clock::new().now();
+        let left = self.until - self.clock.now();
         f.debug_struct("Sleep").field("left", &left).finish()
     }
 }

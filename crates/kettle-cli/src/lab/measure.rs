@@ -157,9 +157,10 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
     let per_call = |count: f64| count / calls as f64;
     let cost = end.cost.since(&begin.cost);
     let generator = end.generator.since(&begin.generator);
-    let system_calls = counted.map(|(begin, end)| {
+    let system_calls = counted.and_then(|(begin, end)| {
         let (begin, end) = (begin.system_calls.total, end.system_calls.total);
-        end.saturating_sub(begin) as f64
+        // Those of a runtime are nobody's count.
+        (0 < end).then(|| end.saturating_sub(begin) as f64)
     });
     Round {
         seconds: record.seconds,

@@ -40,6 +40,8 @@ pub struct ChannelBuilder {
     wait_for_ready: bool,
     nodelay: bool,
     local_address: Option<IpAddr>,
+    #[cfg(feature = "tokio-host")]
+    seed: Option<u64>,
     limits: Limits,
     interceptors: Vec<Arc<dyn Interceptor<Outbound, Inbound>>>,
 }
@@ -58,6 +60,8 @@ impl ChannelBuilder {
             wait_for_ready: false,
             nodelay: true,
             local_address: None,
+            #[cfg(feature = "tokio-host")]
+            seed: None,
             limits,
             interceptors: Vec::new(),
         }
@@ -220,8 +224,34 @@ impl ChannelBuilder {
         }
     }
 
+    /// Makes the pauses of [`ChannelBuilder::reconnect_backoff`] the same in every run of a simulation, of channels that
+    /// are made by [`ChannelBuilder::connect_with`] and its kin. Default: other pauses at each start.
+    #[cfg(feature = "tokio-host")]
+    #[must_use]
+    pub fn backoff_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Whether this can be the channel of a tokio task, which has one connection.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn check_for_task(&self) -> Result<(), Error> {
+        let text = match (self.model, self.connections) {
+            (None | Some(Model::Tokio), 1) => return Ok(()),
+            (None | Some(Model::Tokio), connections) => {
+                format!(
+                    "a channel over a stream has one connection, and connections is {connections}"
+                )
+            }
+            (Some(model), _) => {
+                format!("a channel over a stream of tokio's cannot live on model {model}")
+            }
+        };
+        Err(Error::new(Kind::Config, text))
+    }
+
     /// A channel on the loop with this mailbox.
-    fn channel(
+    pub(crate) fn channel(
         self,
         mailbox: impl FnOnce() -> Result<Arc<Mailbox>, Error>,
     ) -> Result<Channel, Error> {
@@ -244,6 +274,8 @@ impl ChannelBuilder {
             limits: self.limits,
             nodelay: self.nodelay,
             local_address: self.local_address,
+            #[cfg(feature = "tokio-host")]
+            seed: self.seed,
         };
         let shared = Shared {
             mailbox: mailbox()?,

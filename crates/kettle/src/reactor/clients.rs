@@ -267,7 +267,7 @@ impl Clients {
 }
 
 impl Failure {
-    fn reason(&self) -> Unreachable {
+    pub(crate) fn reason(&self) -> Unreachable {
         match &self.0 {
             Some(ProtocolError::HandshakeTimeout) => Unreachable::TimedOut,
             Some(ProtocolError::Goodbye { code, .. }) if *code == Code::ResourceExhausted => {

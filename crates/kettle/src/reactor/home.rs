@@ -14,6 +14,11 @@ pub(crate) fn home() -> Option<Arc<Mailbox>> {
     HOME.with_borrow(Clone::clone)
 }
 
+/// Whether what runs on this thread is a tokio task.
+pub(super) fn is_of_task() -> bool {
+    HOME.with_borrow(|home| home.as_ref().is_some_and(|home| home.is_of_task()))
+}
+
 /// The loop with this mailbox runs on this thread, until the result is dropped.
 #[must_use = "dropping it at once means that the loop does not run here"]
 pub(crate) fn be_home(mailbox: &Arc<Mailbox>) -> Home {

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 /// A channel's way to its server.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) config: Arc<LinkConfig>,
+pub(crate) struct Link {
+    pub(crate) config: Arc<LinkConfig>,
     /// One for each connection; at least one.
-    pub(super) subchannels: Box<[Subchannel]>,
+    pub(crate) subchannels: Box<[Subchannel]>,
     /// Calls that wait for a connection.
-    pub(super) waiting: Waiting,
+    pub(crate) waiting: Waiting,
     /// Callers that wait for the connections only.
     connects: Vec<Promise<(), ()>>,
     /// Why the last connection could not be made.
@@ -31,14 +31,14 @@ pub(super) struct Link {
 
 /// One connection of a channel, from one to the next.
 #[derive(Clone, Debug)]
-pub(super) struct Subchannel {
-    pub(super) state: State,
+pub(crate) struct Subchannel {
+    pub(crate) state: State,
     /// Attempts that failed since the server last greeted.
     failures: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// The next call connects.
     Idle,
     /// Looking the name up, or connecting.
@@ -50,7 +50,7 @@ pub(super) enum State {
 }
 
 impl Link {
-    pub(super) fn new(config: Arc<LinkConfig>) -> Self {
+    pub(crate) fn new(config: Arc<LinkConfig>) -> Self {
         let new = Subchannel {
             state: State::Idle,
             failures: 0,
@@ -67,7 +67,7 @@ impl Link {
     }
 
     /// The connection of a link that has only one, on which the server has greeted.
-    pub(super) fn only(&self) -> Option<PeerKey> {
+    pub(crate) fn only(&self) -> Option<PeerKey> {
         match &self.subchannels[..] {
             [only] => only.greeted_key(),
             _ => None,
@@ -79,7 +79,7 @@ impl Link {
     ///
     /// A call that waits for the server is not risked before the greeting: a server that is about to
     /// end, or is full, closes without a word as often as not, and what was sent may have been run.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &mut self,
         request: &CallRequest,
         calls: impl Fn(PeerKey) -> usize,
@@ -98,7 +98,7 @@ impl Link {
     }
 
     /// A subchannel that may connect now; it is marked as connecting.
-    pub(super) fn begin_connect(&mut self, now: Instant) -> Option<usize> {
+    pub(crate) fn begin_connect(&mut self, now: Instant) -> Option<usize> {
         let may = |state: State| match state {
             State::Idle => true,
             State::Backoff { until } => until <= now,
@@ -110,24 +110,24 @@ impl Link {
     }
 
     /// Whether a call that waits may soon have a connection.
-    pub(super) fn is_hopeful(&self) -> bool {
+    pub(crate) fn is_hopeful(&self) -> bool {
         let hopeful = |state| matches!(state, State::Connecting | State::Up { .. });
         self.subchannels.iter().any(|it| hopeful(it.state))
     }
 
     /// The subchannel that has this connection.
-    pub(super) fn with_key(&mut self, of: PeerKey) -> Option<&mut Subchannel> {
+    pub(crate) fn with_key(&mut self, of: PeerKey) -> Option<&mut Subchannel> {
         let has = |state| matches!(state, State::Up { key, .. } if key == of);
         self.subchannels.iter_mut().find(|it| has(it.state))
     }
 
     /// A caller waits for the connections.
-    pub(super) fn await_connect(&mut self, promise: Promise<(), ()>) {
+    pub(crate) fn await_connect(&mut self, promise: Promise<(), ()>) {
         self.connects.push(promise);
     }
 
     /// Answers those who wait for the connections only, once there is something to tell.
-    pub(super) fn answer_connects(&mut self) {
+    pub(crate) fn answer_connects(&mut self) {
         if self.subchannels.iter().all(Subchannel::is_greeted) {
             for promise in self.connects.drain(..) {
                 promise.answer(Ok(()));
@@ -136,7 +136,7 @@ impl Link {
     }
 
     /// A connection could not be made, or was lost: those who wait for it only learn why.
-    pub(super) fn failed(&mut self, reason: Unreachable, why: &str) {
+    pub(crate) fn failed(&mut self, reason: Unreachable, why: &str) {
         let status = self.config.unreachable(reason, why);
         for promise in self.connects.drain(..) {
             promise.answer(Err(status.clone()));
@@ -145,7 +145,7 @@ impl Link {
     }
 
     /// The status of a call that finds no connection, and does not wait for one.
-    pub(super) fn unavailable(&self, now: Instant) -> Status {
+    pub(crate) fn unavailable(&self, now: Instant) -> Status {
         let why = self.error.as_ref().map_or("", Status::message);
         match self.retry_at() {
             Some(until) if now < until => {
@@ -157,15 +157,8 @@ impl Link {
     }
 
     /// The time to add to the timers, when the link's next one is earlier than what stands there.
-    pub(super) fn schedule(&mut self) -> Option<Instant> {
-        let retry = self.retry_at();
-        let retry = retry.filter(|_| !self.waiting.is_empty() && !self.is_hopeful());
-        let next = self
-            .waiting
-            .next_deadline()
-            .into_iter()
-            .chain(retry)
-            .min()?;
+    pub(crate) fn schedule(&mut self) -> Option<Instant> {
+        let next = self.next_time()?;
         if self.scheduled.is_some_and(|scheduled| scheduled <= next) {
             return None;
         }
@@ -173,8 +166,15 @@ impl Link {
         self.scheduled
     }
 
+    /// When deadlines of calls that wait are to be looked at, or to connect again for them.
+    pub(crate) fn next_time(&self) -> Option<Instant> {
+        let retry = self.retry_at();
+        let retry = retry.filter(|_| !self.waiting.is_empty() && !self.is_hopeful());
+        Instant::earliest([self.waiting.next_deadline(), retry])
+    }
+
     /// A time that stood in the timers has come.
-    pub(super) fn timeout(&mut self, scheduled: Instant, now: Instant) {
+    pub(crate) fn timeout(&mut self, scheduled: Instant, now: Instant) {
         if self.scheduled == Some(scheduled) {
             self.scheduled = None;
         }
@@ -192,14 +192,14 @@ impl Link {
 
 impl Subchannel {
     /// The server has greeted.
-    pub(super) fn greeted(&mut self) {
+    pub(crate) fn greeted(&mut self) {
         if let State::Up { greeted, .. } = &mut self.state {
             *greeted = true;
             self.failures = 0;
         }
     }
 
-    pub(super) fn is_greeted(&self) -> bool {
+    pub(crate) fn is_greeted(&self) -> bool {
         self.greeted_key().is_some()
     }
 
@@ -211,12 +211,12 @@ impl Subchannel {
     }
 
     /// The connection takes no more calls.
-    pub(super) fn lost(&mut self) {
+    pub(crate) fn lost(&mut self) {
         self.state = State::Idle;
     }
 
     /// No connection was made, or the server did not greet on it.
-    pub(super) fn failed(&mut self, now: Instant, config: &LinkConfig, random: &mut Random) {
+    pub(crate) fn failed(&mut self, now: Instant, config: &LinkConfig, random: &mut Random) {
         self.failures = self.failures.saturating_add(1);
         let until = now + config.backoff.pause(self.failures, random);
         self.state = State::Backoff { until };
@@ -241,6 +241,8 @@ mod tests {
             backoff: Backoff::DEFAULT,
             limits: Limits::default(),
             nodelay: true,
+            #[cfg(feature = "tokio-host")]
+            seed: None,
         }))
     }
 

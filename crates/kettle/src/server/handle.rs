@@ -1,6 +1,6 @@
 //! A running server, as those who started it see it.
 
-use super::Threads;
+use super::Running;
 use super::listening::Bound;
 use crate::command::Command;
 use crate::error::Kind;
@@ -33,7 +33,8 @@ pub struct ServerHandle {
 struct Shared {
     grace: Duration,
     seats: Arc<[Seat]>,
-    threads: Option<Arc<Threads>>,
+    /// Threads or tasks with a connection each.
+    running: Option<Arc<Running>>,
     pool: Arc<Pool>,
     holdings: Arc<Holdings>,
     /// Of a Unix-domain socket, until the server stops.
@@ -46,13 +47,13 @@ impl ServerHandle {
         grace: Duration,
         seats: Arc<[Seat]>,
         threads: Vec<JoinHandle<()>>,
-        connections: Option<Arc<Threads>>,
+        running: Option<Arc<Running>>,
         (pool, holdings): (Arc<Pool>, Arc<Holdings>),
     ) -> Self {
         let shared = Arc::new(Shared {
             grace,
             seats,
-            threads: connections,
+            running,
             pool,
             holdings,
             file: Mutex::new(bound.file),
@@ -63,6 +64,19 @@ impl ServerHandle {
             threads: Mutex::new(threads),
             signals: Mutex::new(None),
         }
+    }
+
+    /// A server whose connections are tasks of the runtime that runs on this thread.
+    #[cfg(feature = "tokio-host")]
+    pub(crate) fn of_tasks(
+        bound: Bound,
+        grace: Duration,
+        running: Arc<Running>,
+        shares: (Arc<Pool>, Arc<Holdings>),
+        thread: JoinHandle<()>,
+    ) -> Self {
+        let (seats, running) = (Arc::default(), Some(running));
+        Self::new(bound, grace, seats, vec![thread], running, shares)
     }
 
     /// Where the server listens.
@@ -103,8 +117,8 @@ impl ServerHandle {
         for thread in threads.drain(..) {
             panicked |= thread.join().is_err();
         }
-        if let Some(threads) = &self.shared.threads {
-            threads.wait();
+        if let Some(running) = &self.shared.running {
+            running.wait();
         }
         self.shared.pool.close();
         if let Some(signals) = self
@@ -210,8 +224,8 @@ impl Shared {
             // A loop that has ended needs no stop.
             let _ = seat.mailbox.interrupt(Command::Stop { grace });
         }
-        if let Some(threads) = &self.threads {
-            threads.stop(grace);
+        if let Some(running) = &self.running {
+            running.stop(grace);
         }
     }
 
@@ -220,8 +234,8 @@ impl Shared {
         for seat in self.seats.iter() {
             seat.stats.add_to(&mut total);
         }
-        if let Some(threads) = &self.threads {
-            threads.add_to(&mut total);
+        if let Some(running) = &self.running {
+            running.add_to(&mut total);
         }
         total.held_bytes = self.holdings.bytes();
         total

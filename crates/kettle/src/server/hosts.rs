@@ -5,6 +5,8 @@ use super::listening::Listening;
 use super::{ServerBuilder, Threads};
 use crate::error::Kind;
 use crate::reactor::{Placement, Reactor, Seat};
+#[cfg(feature = "tokio-host")]
+use crate::tokio_host;
 use crate::{Error, Model};
 use kettle_io::Address;
 use std::io;
@@ -17,6 +19,8 @@ pub(super) fn start(builder: ServerBuilder, address: &Address) -> Result<ServerH
     let listening = Listening::open(&builder, address)?;
     match builder.model {
         Model::Threads if builder.open_driver.is_none() => start_threads(&builder, listening),
+        #[cfg(feature = "tokio-host")]
+        Model::Tokio if builder.open_driver.is_none() => tokio_host::start(&builder, listening),
         _ => start_loops(builder, listening),
     }
 }
@@ -127,7 +131,8 @@ fn start_threads(
         mailbox: Arc::clone(reactor.mailbox()),
         stats: Arc::clone(reactor.stats()),
     };
-    let placement = Placement::Thread(threads.clone());
+    let running = Arc::clone(threads.running());
+    let placement = Placement::Thread(threads);
     let start = Start {
         listener: listeners
             .into_iter()
@@ -147,7 +152,7 @@ fn start_threads(
         builder.stop_grace,
         seats,
         vec![acceptor],
-        Some(threads),
+        Some(running),
         (pool, holdings),
     ))
 }

@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// A server's listening sockets.
-pub(super) struct Listening {
+pub(crate) struct Listening {
     /// One place for each loop. A loop without a socket gets its connections from the first.
-    pub(super) listeners: Vec<Option<OwnedFd>>,
-    pub(super) bound: Bound,
+    pub(crate) listeners: Vec<Option<OwnedFd>>,
+    pub(crate) bound: Bound,
 }
 
 /// Where a server listens.
-pub(super) struct Bound {
-    pub(super) address: Address,
+pub(crate) struct Bound {
+    pub(crate) address: Address,
     /// Of a Unix-domain socket.
-    pub(super) file: Option<SocketFile>,
+    pub(crate) file: Option<SocketFile>,
 }
 
 impl Listening {

@@ -134,6 +134,8 @@ macro_rules! on_every_model {
             #[test] fn epoll_edge() { super::$name(Model::EpollEdge) }
             #[test] fn signal() { super::$name(Model::Signal) }
             #[test] fn uring() { super::$name(Model::Uring) }
+            #[cfg(feature = "tokio-host")]
+            #[test] fn tokio() { super::$name(Model::Tokio) }
         }
     )* };
 }

@@ -8,11 +8,15 @@ mod connections;
 mod finish;
 mod harness;
 mod nested;
+#[cfg(feature = "tokio-host")]
+mod on_tokio;
 mod pool;
 mod raw;
 mod recovery;
 mod repeat;
 mod servers;
+#[cfg(feature = "tokio-host")]
+mod simulated;
 mod sleep;
 mod streams;
 mod tokio_context;

@@ -143,6 +143,10 @@ fn handlers_use_the_runtime_that_the_server_was_given(model: Model) {
 }
 
 fn without_a_runtime_only_the_call_fails(model: Model) {
+    if !model.has_driver() {
+        // A server on tokio brings its own.
+        return;
+    }
     for place in PLACES {
         let (source, serving) = tea(0);
         let service = place(Guest { source }.into());

@@ -37,7 +37,7 @@ fn the_readme_shows_these_files() {
 
 #[test]
 fn it_runs_on_every_model() {
-    for model in Model::ALL {
+    for model in Model::ALL.into_iter().filter(|it| it.has_driver()) {
         let (server, url) = Server::start(model);
         let output = server.answer(&url);
         let text = String::from_utf8(output.stdout).unwrap();

@@ -59,7 +59,7 @@ fn interceptor() {
 fn choose_model() {
     let server = env!("CARGO_BIN_EXE_choose-model");
     let client = env!("CARGO_BIN_EXE_hello-client");
-    for model in Model::ALL {
+    for model in Model::ALL.into_iter().filter(|it| it.has_driver()) {
         let server = Server::start(server, &[model.name()]);
         assert_eq!(server.call(client, &[]), "Hello, kettle!\n", "{model}");
     }
