@@ -2,32 +2,34 @@
 
 use std::time::{Duration, Instant};
 
-/// The end of a wait. Reads the clock only when there is an end other than at once.
+/// The end of a wait, and how long there is until then. Reads the clock at its beginning and after each
+/// sleep, when there is an end other than at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Deadline {
-    Never,
-    At(Instant),
-    Now,
+pub(crate) struct Deadline {
+    end: Option<Instant>,
+    remaining: Option<Duration>,
 }
 
 impl Deadline {
     /// `None`, and a time beyond what the clock can say, is never.
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
-        match timeout {
-            None => Self::Never,
-            Some(Duration::ZERO) => Self::Now,
-            Some(timeout) => Instant::now()
-                .checked_add(timeout)
-                .map_or(Self::Never, Self::At),
+        let later = timeout.filter(|timeout| !timeout.is_zero());
+        Self {
+            end: later.and_then(|timeout| Instant::now().checked_add(timeout)),
+            remaining: timeout,
         }
     }
 
-    /// How long there is left; `None` is for ever.
+    /// How long there is left, as far as is known; `None` is for ever.
     pub(crate) fn remaining(&self) -> Option<Duration> {
-        match self {
-            Self::Never => None,
-            Self::At(end) => Some(end.saturating_duration_since(Instant::now())),
-            Self::Now => Some(Duration::ZERO),
+        self.remaining
+    }
+
+    /// Whether it has passed, after a sleep.
+    pub(crate) fn has_passed(&mut self) -> bool {
+        if let Some(end) = self.end {
+            self.remaining = Some(end.saturating_duration_since(Instant::now()));
         }
+        self.remaining == Some(Duration::ZERO)
     }
 }

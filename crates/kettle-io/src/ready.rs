@@ -310,17 +310,15 @@ impl<S: Selector> Driver for Ready<S> {
         if self.queue.give(done) {
             return Ok(());
         }
-        let deadline = Deadline::after(patience.timeout);
-        let mut timeout = patience.timeout;
+        let mut deadline = Deadline::after(patience.timeout);
         loop {
-            let busy = before < done.len() || !self.todo.is_empty();
-            let woken = self.select(if busy { Some(Duration::ZERO) } else { timeout })?;
+            let timeout = match before < done.len() || !self.todo.is_empty() {
+                true => Some(Duration::ZERO),
+                false => deadline.remaining(),
+            };
+            let woken = self.select(timeout)?;
             self.serve_listed(done);
-            if before < done.len() || woken {
-                return Ok(());
-            }
-            timeout = deadline.remaining();
-            if timeout == Some(Duration::ZERO) {
+            if before < done.len() || woken || deadline.has_passed() {
                 return Ok(());
             }
         }

@@ -6,6 +6,7 @@ use kettle_io::{
     Completion, Driver, DriverConfig, Model, Op, OpKind, Outcome, Patience, Role, Token, open,
     socket,
 };
+use kettle_testkit::MULTIPLEXED;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,15 +17,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
-const MULTIPLEXED: [Model; 7] = [
-    Model::Scan,
-    Model::Select,
-    Model::Poll,
-    Model::Epoll,
-    Model::EpollEdge,
-    Model::Signal,
-    Model::Uring,
-];
 
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());

@@ -53,3 +53,21 @@ impl Sub<Instant> for Instant {
         self.saturating_since(earlier)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_of_what_comes_at_all() {
+        let at = |nanos| Some(Instant::from_nanos(nanos));
+        assert_eq!(Instant::earliest([None, at(7), at(3), None]), at(3));
+        assert_eq!(Instant::earliest([at(u64::MAX), at(7)]), at(7));
+        assert_eq!(
+            Instant::earliest([None, at(u64::MAX)]),
+            None,
+            "it never comes"
+        );
+        assert_eq!(Instant::earliest([]), None);
+    }
+}

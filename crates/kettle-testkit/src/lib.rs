@@ -12,3 +12,14 @@ pub mod frames;
 pub mod fuzz;
 pub mod pair;
 pub mod trial;
+
+/// The models of which one driver serves many connections.
+pub const MULTIPLEXED: [kettle_io::Model; 7] = [
+    kettle_io::Model::Scan,
+    kettle_io::Model::Select,
+    kettle_io::Model::Poll,
+    kettle_io::Model::Epoll,
+    kettle_io::Model::EpollEdge,
+    kettle_io::Model::Signal,
+    kettle_io::Model::Uring,
+];

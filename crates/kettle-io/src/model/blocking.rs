@@ -429,18 +429,13 @@ impl Driver for Blocking {
         if self.queue.give(done) {
             return Ok(());
         }
-        let mut timeout = match before < done.len() {
+        let mut deadline = Deadline::after(match before < done.len() {
             true => Some(Duration::ZERO),
             false => patience.timeout,
-        };
-        let deadline = Deadline::after(timeout);
+        });
         loop {
-            let woken = self.sleep(timeout, patience.wakeable, done)?;
-            if before < done.len() || woken {
-                return Ok(());
-            }
-            timeout = deadline.remaining();
-            if timeout == Some(Duration::ZERO) {
+            let woken = self.sleep(deadline.remaining(), patience.wakeable, done)?;
+            if before < done.len() || woken || deadline.has_passed() {
                 return Ok(());
             }
         }

@@ -479,13 +479,12 @@ impl Uring {
         if self.bell_is_aloft {
             self.request_cancel(Name::Bell);
         }
-        let deadline = Deadline::after(Some(DRAIN_MAX));
+        let mut deadline = Deadline::after(Some(DRAIN_MAX));
         while !self.ring.is_idle() {
-            let left = deadline.remaining();
             // Connections that were accepted meanwhile are closed here.
-            let turned = self.turn(left, &mut Vec::new());
-            if turned.is_err() || left == Some(Duration::ZERO) {
-                return false;
+            let turned = self.turn(deadline.remaining(), &mut Vec::new());
+            if turned.is_err() || deadline.has_passed() {
+                return self.ring.is_idle();
             }
         }
         true
@@ -583,18 +582,16 @@ impl Driver for Uring {
         if self.queue.give(done) {
             return Ok(());
         }
-        let deadline = Deadline::after(patience.timeout);
-        let mut timeout = patience.timeout;
+        let mut deadline = Deadline::after(patience.timeout);
         loop {
             self.prepare()?;
-            let busy = before < done.len() || self.rung;
-            self.turn(if busy { Some(Duration::ZERO) } else { timeout }, done)?;
+            let timeout = match before < done.len() || self.rung {
+                true => Some(Duration::ZERO),
+                false => deadline.remaining(),
+            };
+            self.turn(timeout, done)?;
             let rung = mem::take(&mut self.rung);
-            if before < done.len() || rung {
-                return Ok(());
-            }
-            timeout = deadline.remaining();
-            if timeout == Some(Duration::ZERO) {
+            if before < done.len() || rung || deadline.has_passed() {
                 return Ok(());
             }
         }

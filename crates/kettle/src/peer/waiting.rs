@@ -40,7 +40,7 @@ impl Waiting {
         if WAITING_MAX <= self.queue.len() {
             return refuse(request);
         }
-        self.deadline = self.deadline.into_iter().chain(request.deadline).min();
+        self.deadline = Instant::earliest([self.deadline, request.deadline]);
         self.queue.push_back(request);
     }
 
@@ -54,7 +54,7 @@ impl Waiting {
         } else {
             self.queue.append(&mut other.queue);
         }
-        self.deadline = self.deadline.into_iter().chain(other.deadline).min();
+        self.deadline = Instant::earliest([self.deadline, other.deadline]);
         self.added += other.added;
         while WAITING_MAX < self.queue.len() {
             self.queue.pop_back().into_iter().for_each(refuse);

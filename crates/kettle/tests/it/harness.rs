@@ -3,6 +3,7 @@
 use kettle::{
     Address, Channel, Hosting, ListenAddress, Model, Server, ServerBuilder, ServerHandle,
 };
+pub use kettle_testkit::MULTIPLEXED;
 use kettle_testkit::trial::TrialService;
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::trial_server::TrialServer;
@@ -15,17 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Far beyond what anything here takes, and short enough to see that something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The models of which one loop serves many connections, a client's too.
-pub const MULTIPLEXED: [Model; 7] = [
-    Model::Scan,
-    Model::Select,
-    Model::Poll,
-    Model::Epoll,
-    Model::EpollEdge,
-    Model::Signal,
-    Model::Uring,
-];
 
 /// A running server with the trial service.
 pub struct Host {
