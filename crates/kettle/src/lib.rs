@@ -49,6 +49,7 @@ mod service;
 mod sleep;
 mod source;
 mod stats;
+mod stopping;
 mod streaming;
 mod timers;
 #[cfg(feature = "tokio-host")]

@@ -13,7 +13,7 @@ mod serving;
 mod spare_answer;
 mod waiting;
 
-pub(crate) use calling::{Calling, Failure};
+pub(crate) use calling::{Calling, Failure, News};
 pub(crate) use handler::panicked;
 pub(crate) use held::Holdings;
 use sending::Room;

@@ -14,6 +14,8 @@ pub(crate) mod link;
 mod sleepers;
 mod tasks;
 
+#[cfg(feature = "tokio-host")]
+pub(crate) use acceptor::{ACCEPT_PAUSE, goodbye, too_many};
 pub(crate) use acceptor::{OwnThread, Placement, Seat};
 #[cfg(feature = "tokio-host")]
 pub(crate) use home::Home;
@@ -27,6 +29,7 @@ use crate::mailbox::{Alarm, Mailbox, Note, Target};
 use crate::peer::{Hosted, Spare};
 use crate::pool::Pool;
 use crate::stats::LoopStats;
+use crate::stopping::{Due, Stop};
 use crate::timers::Timers;
 use acceptor::Acceptor;
 use clients::Clients;
@@ -43,9 +46,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tasks::Tasks;
-
-/// After the deadline of a graceful stop connections get this long to take their goodbye.
-const GOODBYE: Duration = Duration::from_millis(500);
 
 /// How the server that a loop belongs to treats connections.
 #[derive(Debug)]
@@ -89,15 +89,6 @@ pub(crate) struct Reactor {
     /// Whoever drives this loop waits for other threads too.
     wakeable: bool,
     stop: Stop,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    Running,
-    /// Open calls may go on until then.
-    Draining(Instant),
-    /// Connections were told goodbye; those still open then are closed.
-    Leaving(Instant),
 }
 
 /// A socket of the loop.
@@ -269,12 +260,12 @@ impl Reactor {
 
     /// When this loop has something to do of its own accord.
     fn next_time(&mut self) -> Option<Instant> {
-        let stop = match self.stop {
-            Stop::Running => None,
-            Stop::Draining(until) | Stop::Leaving(until) => Some(until),
-        };
-        let (timers, links) = (self.timers.next(), self.clients.timers.next());
-        Instant::earliest([timers, links, self.sleepers.next(), stop])
+        Instant::earliest([
+            self.timers.next(),
+            self.clients.timers.next(),
+            self.sleepers.next(),
+            self.stop.next(),
+        ])
     }
 
     fn complete_all(&mut self) {
@@ -460,13 +451,7 @@ impl Reactor {
 
     /// Takes no new connections and calls; each connection closes when its calls are over.
     fn begin_stop(&mut self, grace: Duration) {
-        let until = self.now + grace;
-        self.stop = match self.stop {
-            Stop::Running => Stop::Draining(until),
-            // A second stop may only make it shorter.
-            Stop::Draining(before) => Stop::Draining(before.min(until)),
-            Stop::Leaving(until) => Stop::Leaving(until),
-        };
+        self.stop.begin(self.now, grace);
         self.close_acceptor();
         for slot in self.connections() {
             if let Some(Slot::Connection(connection)) = self.slots.get_mut(slot as usize) {
@@ -478,9 +463,9 @@ impl Reactor {
 
     /// The deadlines of a stop.
     fn stop_turn(&mut self) {
-        match self.stop {
-            Stop::Draining(until) if until <= self.now => {
-                self.stop = Stop::Leaving(self.now + GOODBYE);
+        match self.stop.due(self.now) {
+            Due::Nothing => {}
+            Due::Goodbye => {
                 self.drop_tasks();
                 let status = Status::unavailable("the server has stopped");
                 for slot in self.connections() {
@@ -490,13 +475,12 @@ impl Reactor {
                     }
                 }
             }
-            Stop::Leaving(until) if until <= self.now => {
+            Due::End => {
                 for slot in self.connections() {
                     self.remove_connection(slot);
                 }
                 self.abandon_connecting();
             }
-            _ => {}
         }
     }
 

@@ -13,8 +13,8 @@ mod leftover;
 mod own_runtime;
 mod server;
 mod serving;
-mod stopping;
 mod timer;
+mod turns;
 mod wire;
 
 pub(crate) use own_runtime::start;

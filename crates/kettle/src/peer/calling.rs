@@ -5,12 +5,14 @@ use super::handler::panicked;
 use super::sending::Room;
 use crate::call::{CallRequest, Caller, Content, Reply};
 use crate::inbox::Fed;
+use crate::link::Unreachable;
 use crate::mailbox::Target;
 use crate::numbered::NumberMap;
 use crate::peer::waiting::Waiting;
 use crate::{Metadata, Status};
 use kettle_buf::{Chain, Segment};
-use kettle_proto::{CallId, Event, Head, Instant, Machine, OpenError, ProtocolError};
+use kettle_proto::{CallId, Code, Event, Head, Instant, Machine, OpenError, ProtocolError};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
@@ -58,6 +60,39 @@ pub(crate) struct News {
 /// Why a connection is over.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) Option<ProtocolError>);
+
+impl News {
+    /// Whether the connection takes no more calls.
+    pub(crate) fn is_over(&self) -> bool {
+        self.draining || self.failure.is_some()
+    }
+
+    /// Whether nothing happened.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_over() && !self.ready && self.again.is_empty()
+    }
+}
+
+impl Failure {
+    pub(crate) fn reason(&self) -> Unreachable {
+        match &self.0 {
+            Some(ProtocolError::HandshakeTimeout) => Unreachable::TimedOut,
+            Some(ProtocolError::Goodbye { code, .. }) if *code == Code::ResourceExhausted => {
+                Unreachable::Refused
+            }
+            _ => Unreachable::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(error) => error.fmt(f),
+            None => f.write_str("the server closed the connection"),
+        }
+    }
+}
 
 impl Calling {
     /// Makes a call, or lets it wait for a place.
@@ -154,14 +189,14 @@ impl Calling {
         }
     }
 
-    /// What happened since the last time.
+    /// What happened since the last time. When the connection takes no more calls, those that wait for a
+    /// place on it are to be made elsewhere too.
     pub(crate) fn take_news(&mut self) -> News {
-        std::mem::take(&mut self.news)
-    }
-
-    /// Calls that wait for a place, to be made elsewhere.
-    pub(crate) fn take_waiting(&mut self) -> Waiting {
-        std::mem::take(&mut self.waiting)
+        let mut news = std::mem::take(&mut self.news);
+        if news.is_over() {
+            news.again.append(std::mem::take(&mut self.waiting));
+        }
+        news
     }
 
     /// Ends waiting calls whose deadline has passed.

@@ -9,7 +9,7 @@ use crate::peer::{Peer, Serving};
 use crate::remote::Remote;
 use crate::stats::LoopStats;
 use kettle_io::{Address, Op, OpKind, Outcome, Role, SocketId, socket};
-use kettle_proto::{Machine, Status, native};
+use kettle_proto::{Instant, Machine, Status, native};
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// How long no connection is taken after the kernel ran out of descriptors or memory for one. What
 /// is missing comes back when connections end; asking again at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that stops looks this often without sleeping before it takes the backlog for empty:
 /// scanning comes to the listening socket only now and then.
@@ -260,17 +260,23 @@ impl Reactor {
     fn refuse(&mut self, stream: &OwnedFd, status: &Status) {
         LoopStats::add(&self.stats.refused, 1);
         tracing::debug!(%status, "connection refused");
-        let mut machine = native::Connection::server(Default::default(), self.now);
-        machine.close(status);
-        while let Some(goodbye) = machine.poll_transmit(self.now, u64::MAX) {
-            if let Some(bytes) = goodbye.as_slice() {
-                let _ = socket::send_last(stream, bytes);
-            }
-        }
+        let _ = socket::send_last(stream, &goodbye(status, self.now));
     }
 }
 
-fn too_many(max: u64) -> Status {
+/// What a client is told that is not served.
+pub(crate) fn goodbye(status: &Status, now: Instant) -> Vec<u8> {
+    let mut machine = native::Connection::server(Default::default(), now);
+    machine.close(status);
+    let mut bytes = Vec::new();
+    while let Some(goodbye) = machine.poll_transmit(now, u64::MAX) {
+        bytes.extend_from_slice(goodbye.as_slice().unwrap_or_default());
+    }
+    bytes
+}
+
+/// Why a server refuses a connection that would be one too many.
+pub(crate) fn too_many(max: u64) -> Status {
     Status::resource_exhausted(format!(
         "this server takes {max} connections (connections_max)"
     ))

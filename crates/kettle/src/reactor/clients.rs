@@ -1,20 +1,19 @@
 //! The client side of a loop: which connection of a link a call goes to, and which calls wait.
 
 use super::connection::{Connection, turn};
-use super::link::{Link, State};
+use super::link::{Heard, Link, State};
 use super::{Reactor, Slot};
 use crate::backoff::Random;
 use crate::call::CallRequest;
 use crate::key::PeerKey;
 use crate::link::{LinkConfig, Unreachable};
 use crate::numbered::NumberMap;
-use crate::peer::{Calling, Failure, Peer, Waiting};
+use crate::peer::{Calling, Peer};
 use crate::pending::Promise;
 use crate::timers::Timers;
 use kettle_io::SocketId;
-use kettle_proto::{CallId, Code, ProtocolError};
+use kettle_proto::CallId;
 use slab::Slab;
-use std::fmt;
 use std::sync::Arc;
 
 /// All links of a loop.
@@ -109,11 +108,7 @@ impl Reactor {
             return;
         };
         let news = calling.take_news();
-        let over = news.draining || news.failure.is_some();
-        let mut again = news.again;
-        if over {
-            again.append(calling.take_waiting());
-        } else if !news.ready && again.is_empty() {
+        if news.is_empty() {
             return;
         }
         let Some(link) = self.clients.links.get_mut(&id) else {
@@ -121,29 +116,14 @@ impl Reactor {
             return;
         };
         let config = Arc::clone(&link.config);
-        let mut waiting = Waiting::default();
-        if let Some(subchannel) = link.with_key(key) {
-            if news.ready {
-                subchannel.greeted();
-            }
-            if over && subchannel.is_greeted() {
-                subchannel.lost();
-            } else if over {
-                subchannel.failed(self.now, &config, &mut self.clients.random);
-            }
-            link.answer_connects();
-            if news.ready && !over {
-                waiting = std::mem::take(&mut link.waiting);
-            }
-            if over {
-                let failure = news.failure.unwrap_or(Failure(None));
-                link.failed(failure.reason(), &failure.to_string());
-                self.link_down(id);
-            }
+        let Heard { mut begin, down } = link.heard(key, &news, self.now, &mut self.clients.random);
+        if down {
+            self.link_down(id);
         }
-        while let Some(request) = waiting.pop() {
+        while let Some(request) = begin.pop() {
             self.start_call(key, request);
         }
+        let mut again = news.again;
         while let Some(request) = again.pop() {
             self.client_call(Arc::clone(&config), request);
         }
@@ -200,22 +180,16 @@ impl Reactor {
         let Some(link) = self.clients.links.get_mut(&id) else {
             return;
         };
-        let random = &mut self.clients.random;
-        link.subchannels[subchannel].failed(self.now, &link.config, random);
-        link.failed(reason, why);
+        link.unconnected(subchannel, reason, why, self.now, &mut self.clients.random);
         self.link_down(id);
     }
 
-    /// A connection is missing. When no other may come soon, only those calls go on waiting that want to.
+    /// A connection is missing.
     fn link_down(&mut self, id: u64) {
         if let Some(link) = self.clients.links.get_mut(&id)
-            && !link.is_hopeful()
+            && link.down(self.now)
         {
-            let status = link.unavailable(self.now);
-            link.waiting.fail(&status);
-            if !link.waiting.is_empty() {
-                self.raise(id);
-            }
+            self.raise(id);
         }
         self.schedule_link(id);
     }
@@ -263,26 +237,5 @@ impl Clients {
     fn link(&mut self, config: Arc<LinkConfig>) -> &mut Link {
         let id = config.id;
         self.links.entry(id).or_insert_with(|| Link::new(config))
-    }
-}
-
-impl Failure {
-    pub(crate) fn reason(&self) -> Unreachable {
-        match &self.0 {
-            Some(ProtocolError::HandshakeTimeout) => Unreachable::TimedOut,
-            Some(ProtocolError::Goodbye { code, .. }) if *code == Code::ResourceExhausted => {
-                Unreachable::Refused
-            }
-            _ => Unreachable::Failed,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("the server closed the connection"),
-        }
     }
 }

@@ -5,7 +5,7 @@ use crate::backoff::Random;
 use crate::call::CallRequest;
 use crate::key::PeerKey;
 use crate::link::{LinkConfig, Unreachable};
-use crate::peer::Waiting;
+use crate::peer::{Failure, News, Waiting};
 use crate::pending::Promise;
 use kettle_proto::Instant;
 use std::sync::Arc;
@@ -35,6 +35,15 @@ pub(crate) struct Subchannel {
     pub(crate) state: State,
     /// Attempts that failed since the server last greeted.
     failures: u32,
+}
+
+/// What is to be done after the link was told of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// Calls that waited for the server to greet, and begin on this connection.
+    pub(crate) begin: Waiting,
+    /// The connection takes no more calls: see [`Link::down`].
+    pub(crate) down: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +125,7 @@ impl Link {
     }
 
     /// The subchannel that has this connection.
-    pub(crate) fn with_key(&mut self, of: PeerKey) -> Option<&mut Subchannel> {
+    fn with_key(&mut self, of: PeerKey) -> Option<&mut Subchannel> {
         let has = |state| matches!(state, State::Up { key, .. } if key == of);
         self.subchannels.iter_mut().find(|it| has(it.state))
     }
@@ -135,8 +144,64 @@ impl Link {
         }
     }
 
+    /// Takes note of what happened on a connection. One that the link has given up already concerns it no more.
+    pub(crate) fn heard(
+        &mut self,
+        key: PeerKey,
+        news: &News,
+        now: Instant,
+        random: &mut Random,
+    ) -> Heard {
+        let (config, over) = (Arc::clone(&self.config), news.is_over());
+        let Some(subchannel) = self.with_key(key) else {
+            return Heard::default();
+        };
+        if news.ready {
+            subchannel.greeted();
+        }
+        if over && subchannel.is_greeted() {
+            subchannel.lost();
+        } else if over {
+            subchannel.failed(now, &config, random);
+        }
+        self.answer_connects();
+        if over {
+            let failure = news.failure.as_ref().unwrap_or(&Failure(None));
+            self.failed(failure.reason(), &failure.to_string());
+        }
+        let begin = match news.ready && !over {
+            true => std::mem::take(&mut self.waiting),
+            false => Waiting::default(),
+        };
+        Heard { begin, down: over }
+    }
+
+    /// A subchannel's connection could not be made.
+    pub(crate) fn unconnected(
+        &mut self,
+        subchannel: usize,
+        reason: Unreachable,
+        why: &str,
+        now: Instant,
+        random: &mut Random,
+    ) {
+        self.subchannels[subchannel].failed(now, &self.config, random);
+        self.failed(reason, why);
+    }
+
+    /// A connection is missing. When no other may come soon, only those calls go on waiting that want to.
+    /// Whether there are any, for which to connect.
+    pub(crate) fn down(&mut self, now: Instant) -> bool {
+        if self.is_hopeful() {
+            return false;
+        }
+        let status = self.unavailable(now);
+        self.waiting.fail(&status);
+        !self.waiting.is_empty()
+    }
+
     /// A connection could not be made, or was lost: those who wait for it only learn why.
-    pub(crate) fn failed(&mut self, reason: Unreachable, why: &str) {
+    fn failed(&mut self, reason: Unreachable, why: &str) {
         let status = self.config.unreachable(reason, why);
         for promise in self.connects.drain(..) {
             promise.answer(Err(status.clone()));
@@ -192,14 +257,14 @@ impl Link {
 
 impl Subchannel {
     /// The server has greeted.
-    pub(crate) fn greeted(&mut self) {
+    fn greeted(&mut self) {
         if let State::Up { greeted, .. } = &mut self.state {
             *greeted = true;
             self.failures = 0;
         }
     }
 
-    pub(crate) fn is_greeted(&self) -> bool {
+    fn is_greeted(&self) -> bool {
         self.greeted_key().is_some()
     }
 
@@ -211,12 +276,12 @@ impl Subchannel {
     }
 
     /// The connection takes no more calls.
-    pub(crate) fn lost(&mut self) {
+    fn lost(&mut self) {
         self.state = State::Idle;
     }
 
     /// No connection was made, or the server did not greet on it.
-    pub(crate) fn failed(&mut self, now: Instant, config: &LinkConfig, random: &mut Random) {
+    fn failed(&mut self, now: Instant, config: &LinkConfig, random: &mut Random) {
         self.failures = self.failures.saturating_add(1);
         let until = now + config.backoff.pause(self.failures, random);
         self.state = State::Backoff { until };

@@ -3,6 +3,7 @@
 use super::server::TokioServer;
 use crate::command::Command;
 use crate::mailbox::{Mailbox, Note};
+use crate::reactor::ACCEPT_PAUSE;
 use crate::remote::Remote;
 use crate::stats::LoopStats;
 use kettle_io::socket;
@@ -11,11 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-
-/// How long no connection is taken after the kernel ran out of descriptors or memory for one, as on a loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket.
 #[derive(Debug)]

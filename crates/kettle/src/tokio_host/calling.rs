@@ -3,25 +3,22 @@
 use super::connection::Connection;
 use super::desk::Desk;
 use super::timer::Timer;
+use super::turns::Turns;
 use crate::backoff::Random;
 use crate::call::CallRequest;
 use crate::command::Command;
 use crate::key::PeerKey;
 use crate::link::Unreachable;
 use crate::mailbox::{Mailbox, Note};
-use crate::peer::{Calling, Failure, Peer, Waiting};
-use crate::reactor::link::{Link, State};
+use crate::peer::{Calling, Peer, Waiting};
+use crate::reactor::link::{Heard, Link, State};
 use crate::{BoxFuture, reactor};
 use kettle_proto::Instant;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Turns of a task before it lets others run.
-const TURNS_MAX: usize = 16;
 
 /// Makes the streams of a channel, one after the other.
 pub(super) type Connect<S> = Box<dyn FnMut() -> BoxFuture<'static, io::Result<S>> + Send>;
@@ -61,29 +58,6 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             timer: Timer::default(),
             forgotten: false,
         }
-    }
-
-    /// One turn. `None` when the channel is over; false when there was nothing to do.
-    fn turn(&mut self, cx: &mut Context<'_>) -> Option<bool> {
-        self.desk.look_at_clock();
-        self.read_notes();
-        let mut moved = self.poll_connecting(cx);
-        // What is begun here is polled in the next turn.
-        moved |= self.link_timeout();
-        for index in 0..self.connections.len() {
-            if self.connections[index].turn(&mut self.desk, cx, None) {
-                moved = true;
-                self.news(index);
-            }
-        }
-        self.connections.retain(|connection| !connection.is_over());
-        if self.forgotten && self.connections.is_empty() {
-            return None;
-        }
-        let until = self.connecting.as_ref().map(|connecting| connecting.until);
-        let next = Instant::earliest([until, self.link.next_time()]);
-        let (now, clock) = (self.desk.now, self.desk.clock);
-        Some(moved || self.timer.is_due(next, now, clock, cx))
     }
 
     fn read_notes(&mut self) {
@@ -203,24 +177,14 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     fn unconnected(&mut self, reason: Unreachable, why: &str) {
         self.connecting = None;
-        let Link {
-            subchannels,
-            config,
-            ..
-        } = &mut self.link;
-        subchannels[0].failed(self.desk.now, config, &mut self.random);
-        self.link.failed(reason, why);
+        self.link
+            .unconnected(0, reason, why, self.desk.now, &mut self.random);
         self.link_down();
     }
 
-    /// A connection is missing. When no other may come soon, only those calls go on waiting that want to.
+    /// The connection is missing.
     fn link_down(&mut self) {
-        if self.link.is_hopeful() {
-            return;
-        }
-        let status = self.link.unavailable(self.desk.now);
-        self.link.waiting.fail(&status);
-        if !self.link.waiting.is_empty() {
+        if self.link.down(self.desk.now) {
             self.raise();
         }
     }
@@ -246,47 +210,49 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             return;
         };
         let news = calling.take_news();
-        let over = news.draining || news.failure.is_some();
+        if news.is_empty() {
+            return;
+        }
+        let Heard { mut begin, down } =
+            self.link.heard(key, &news, self.desk.now, &mut self.random);
+        if down {
+            self.link_down();
+        }
+        while let Some(request) = begin.pop() {
+            self.start_call(key, request);
+        }
         let mut again = news.again;
-        if over {
-            again.append(calling.take_waiting());
-        }
-        if news.ready
-            && let Some(subchannel) = self.link.with_key(key)
-        {
-            subchannel.greeted();
-        }
-        if over {
-            self.lost(key, &news.failure.unwrap_or(Failure(None)));
-        } else if news.ready {
-            self.begin_waiting(key);
-        }
         while let Some(request) = again.pop() {
             self.call(request);
         }
     }
+}
 
-    /// The server has greeted: what waited for that goes on.
-    fn begin_waiting(&mut self, key: PeerKey) {
-        self.link.answer_connects();
-        let mut waiting = std::mem::take(&mut self.link.waiting);
-        while let Some(request) = waiting.pop() {
-            self.start_call(key, request);
-        }
+impl<S: AsyncRead + AsyncWrite> Turns for Task<S> {
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
     }
 
-    /// The link's connection takes no more calls.
-    fn lost(&mut self, key: PeerKey, failure: &Failure) {
-        let config = Arc::clone(&self.link.config);
-        let Some(subchannel) = self.link.with_key(key) else {
-            return;
-        };
-        match subchannel.is_greeted() {
-            true => subchannel.lost(),
-            false => subchannel.failed(self.desk.now, &config, &mut self.random),
+    fn turn(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        self.desk.look_at_clock();
+        self.read_notes();
+        let mut moved = self.poll_connecting(cx);
+        // What is begun here is polled in the next turn.
+        moved |= self.link_timeout();
+        for index in 0..self.connections.len() {
+            if self.connections[index].turn(&mut self.desk, cx, None) {
+                moved = true;
+                self.news(index);
+            }
         }
-        self.link.failed(failure.reason(), &failure.to_string());
-        self.link_down();
+        self.connections.retain(|connection| !connection.is_over());
+        if self.forgotten && self.connections.is_empty() {
+            return None;
+        }
+        let until = self.connecting.as_ref().map(|connecting| connecting.until);
+        let next = Instant::earliest([until, self.link.next_time()]);
+        let (now, clock) = (self.desk.now, self.desk.clock);
+        Some(moved || self.timer.is_due(next, now, clock, cx))
     }
 }
 
@@ -294,17 +260,7 @@ impl<S: AsyncRead + AsyncWrite> Future for Task<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let _home = this.desk.begin(cx);
-        for _ in 0..TURNS_MAX {
-            match this.turn(cx) {
-                None => return Poll::Ready(()),
-                Some(false) if this.desk.doze() => return Poll::Pending,
-                Some(_) => {}
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.poll_turns(cx)
     }
 }
 

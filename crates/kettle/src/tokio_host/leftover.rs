@@ -1,12 +1,12 @@
 //! Handlers that run on after their clients have gone, each as a task of its own.
 
 use super::desk::Desk;
-use super::stopping::{Due, Stop};
 use super::timer::Timer;
 use crate::BoxFuture;
 use crate::command::{Command, Unfinished};
 use crate::mailbox::Note;
 use crate::server::{Registered, Running};
+use crate::stopping::{Due, Stop};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -2,14 +2,12 @@
 
 use super::accepting::{self, Listener};
 use super::serving::{Place, Serving};
+use crate::ServerBuilder;
 use crate::clock::Clock;
-use crate::peer;
-use crate::reactor::Serves;
+use crate::reactor::{self, Serves};
 use crate::remote::Remote;
 use crate::server::Running;
 use crate::stats::Stats;
-use crate::{ServerBuilder, Status};
-use kettle_proto::{Machine, native};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -164,20 +162,12 @@ impl Drop for Host {
 
 /// Tells a client why it is not served, as far as it takes that in time.
 async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, max: u64) {
-    let status = Status::resource_exhausted(format!(
-        "this server takes {max} connections (connections_max)"
-    ));
+    let status = reactor::too_many(max);
     tracing::debug!(%status, "connection refused");
-    let now = Clock::of_tokio().now();
-    let mut machine = native::Connection::server(peer::config(Default::default()), now);
-    machine.close(&status);
+    let goodbye = reactor::goodbye(&status, Clock::of_tokio().now());
     let mut stream = Box::pin(stream);
     let say = async {
-        while let Some(goodbye) = machine.poll_transmit(now, u64::MAX) {
-            if let Some(bytes) = goodbye.as_slice() {
-                stream.write_all(bytes).await?;
-            }
-        }
+        stream.write_all(&goodbye).await?;
         stream.shutdown().await?;
         // Closing a socket with unread bytes resets it, and a reset can destroy what was not read yet.
         while 0 < stream.read(&mut [0; 1024]).await? {}

@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::desk::Desk;
 use super::leftover;
 use super::server::Host;
-use super::stopping::{Due, Stop};
+use super::turns::Turns;
 use crate::Status;
 use crate::command::Command;
 use crate::key::PeerKey;
@@ -13,15 +13,13 @@ use crate::peer::{self, Peer};
 use crate::remote::Remote;
 use crate::server::Registered;
 use crate::stats::LoopStats;
+use crate::stopping::{Due, Stop};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Turns of a task before it lets others run.
-const TURNS_MAX: usize = 16;
 
 /// A task has one connection.
 const KEY: PeerKey = PeerKey {
@@ -87,25 +85,6 @@ impl<S: AsyncRead + AsyncWrite> Serving<S> {
         }
     }
 
-    /// One turn. `None` when the connection is over; false when there was nothing to do.
-    fn turn(&mut self, cx: &mut Context<'_>) -> Option<bool> {
-        self.place.desk.look_at_clock();
-        self.read_notes();
-        let connection = self.connection.as_mut()?;
-        let desk = &mut self.place.desk;
-        match self.stop.due(desk.now) {
-            Due::Nothing => {}
-            Due::Goodbye => {
-                let status = Status::unavailable("the server has stopped");
-                connection.peer.close(&status);
-                connection.ready();
-            }
-            Due::End => return None,
-        }
-        let moved = connection.turn(desk, cx, self.stop.next());
-        (!connection.is_over()).then_some(moved)
-    }
-
     fn read_notes(&mut self) {
         let mut notes = self.place.desk.take_notes();
         for note in notes.drain(..) {
@@ -143,8 +122,32 @@ impl<S: AsyncRead + AsyncWrite> Serving<S> {
             _ => {}
         }
     }
+}
 
-    fn publish(&self) {
+impl<S: AsyncRead + AsyncWrite> Turns for Serving<S> {
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.place.desk
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        self.place.desk.look_at_clock();
+        self.read_notes();
+        let connection = self.connection.as_mut()?;
+        let desk = &mut self.place.desk;
+        match self.stop.due(desk.now) {
+            Due::Nothing => {}
+            Due::Goodbye => {
+                let status = Status::unavailable("the server has stopped");
+                connection.peer.close(&status);
+                connection.ready();
+            }
+            Due::End => return None,
+        }
+        let moved = connection.turn(desk, cx, self.stop.next());
+        (!connection.is_over()).then_some(moved)
+    }
+
+    fn rest(&mut self) {
         if let Some(connection) = &self.connection {
             connection.publish(&self.place.desk);
         }
@@ -166,24 +169,7 @@ impl<S: AsyncRead + AsyncWrite> Future for Serving<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let _home = this.place.desk.begin(cx);
-        for _ in 0..TURNS_MAX {
-            match this.turn(cx) {
-                None => {
-                    this.end();
-                    return Poll::Ready(());
-                }
-                Some(false) if this.place.desk.doze() => {
-                    this.publish();
-                    return Poll::Pending;
-                }
-                Some(_) => {}
-            }
-        }
-        this.publish();
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.poll_turns(cx)
     }
 }
 

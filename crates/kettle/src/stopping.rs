@@ -1,23 +1,24 @@
-//! How far the stop of a task has come.
+//! How far a stop has come, on a loop or in a task.
 
 use kettle_proto::Instant;
 use std::time::Duration;
 
-/// After the deadline of a graceful stop a connection gets this long to take its goodbye, as on a loop.
+/// After the deadline of a graceful stop connections get this long to take their goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How far a stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Running,
     /// Open calls may go on until then.
     Draining(Instant),
-    /// The connection was told goodbye; it is closed then.
+    /// Connections were told goodbye; those still open then are closed.
     Leaving(Instant),
 }
 
-/// What the time asks of a task that stops.
+/// What the time asks of whoever stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Nothing,
     /// Say goodbye.
     Goodbye,
@@ -27,7 +28,7 @@ pub(super) enum Due {
 
 impl Stop {
     /// A stop was asked for.
-    pub(super) fn begin(&mut self, now: Instant, grace: Duration) {
+    pub(crate) fn begin(&mut self, now: Instant, grace: Duration) {
         let until = now + grace;
         *self = match *self {
             Self::Running => Self::Draining(until),
@@ -38,14 +39,15 @@ impl Stop {
     }
 
     /// When to ask [`Stop::due`] again.
-    pub(super) fn next(self) -> Option<Instant> {
+    pub(crate) fn next(self) -> Option<Instant> {
         match self {
             Self::Running => None,
             Self::Draining(until) | Self::Leaving(until) => Some(until),
         }
     }
 
-    pub(super) fn due(&mut self, now: Instant) -> Due {
+    /// Asked in every turn.
+    pub(crate) fn due(&mut self, now: Instant) -> Due {
         match *self {
             Self::Draining(until) if until <= now => {
                 *self = Self::Leaving(now + GOODBYE);
