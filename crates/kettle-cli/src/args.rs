@@ -387,7 +387,7 @@ pub struct LabArgs {
     /// Make a connection for each call, and close it; --connections says how many at a time.
     #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
     pub churn: bool,
-    /// Measure every load that the lab knows, in about 15 minutes: from 1 to 1,000 busy connections, up to
+    /// Measure every load that the lab knows, in about ten minutes: from 1 to 1,000 busy connections, up to
     /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
     /// connections that come and go.
     #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]

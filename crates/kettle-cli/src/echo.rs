@@ -126,11 +126,16 @@ impl Stream for Each {
 }
 
 fn wait(micros: u32) -> Result<Duration, Status> {
-    let wait = Duration::from_micros(micros.into());
-    match wait <= WAIT_MAX {
-        true => Ok(wait),
+    at_most(WAIT_MAX, micros, "wait")
+}
+
+/// How long the server does this, unless that is longer than it does.
+fn at_most(max: Duration, micros: u32, what: &str) -> Result<Duration, Status> {
+    let duration = Duration::from_micros(micros.into());
+    match duration <= max {
+        true => Ok(duration),
         false => Err(Status::invalid_argument(format!(
-            "wait_us is {micros}; this server waits {WAIT_MAX:?} at most"
+            "{what}_us is {micros}; this server {what}s {max:?} at most"
         ))),
     }
 }
@@ -140,12 +145,7 @@ fn work(micros: u32) -> Result<(), Status> {
     if micros == 0 {
         return Ok(());
     }
-    let work = Duration::from_micros(micros.into());
-    if WORK_MAX < work {
-        return Err(Status::invalid_argument(format!(
-            "work_us is {micros}; this server works {WORK_MAX:?} at most"
-        )));
-    }
+    let work = at_most(WORK_MAX, micros, "work")?;
     let begun = Instant::now();
     while begun.elapsed() < work {
         std::hint::spin_loop();

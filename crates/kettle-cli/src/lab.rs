@@ -1,10 +1,11 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
 //! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
-//! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found, `report.rs` and
+//! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found and `column.rs` what is told of it, `report.rs` and
 //! `conclusion.rs` tell it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
 
 mod cell;
+mod column;
 mod command_process;
 mod conclusion;
 mod measure;
@@ -30,6 +31,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use cell::Cell;
+use kettle::Model;
 use measure::{Measured, Setup};
 use std::io::Write;
 
@@ -55,6 +57,18 @@ pub struct LoadResults {
     pub load: Load,
     /// One for each row of the table.
     pub cells: Vec<Cell>,
+}
+
+impl LoadResults {
+    /// The cells that compare with each other: none with one connection in place of many.
+    pub fn compared(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| !cell.row.alone)
+    }
+
+    /// A model's cell among these.
+    pub fn cell(&self, model: Model) -> Option<&Cell> {
+        self.compared().find(|cell| cell.row.model == model)
+    }
 }
 
 impl Results {

@@ -1,7 +1,8 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
 //! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs`, `churn.rs` and `blocking.rs` keep calls coming and
-//! `streams.rs` messages, `call.rs` is one call, `record.rs` what is written down of them.
+//! `streams.rs` messages, `call.rs` is one call, `streak.rs` how those of a caller go, `record.rs`
+//! what is written down of them.
 
 pub mod blocking;
 mod call;
@@ -11,6 +12,7 @@ mod connect;
 mod open;
 mod record;
 mod slow;
+mod streak;
 mod streams;
 
 pub use call::Call;

@@ -90,6 +90,7 @@ fn unix_inode(line: &[u8], path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
     use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
@@ -103,7 +104,6 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(unix_listener(&path), None);
     }
-    use std::net::TcpListener;
 
     #[test]
     fn only_listening_sockets_of_the_port_count() {

@@ -131,10 +131,7 @@ impl Cell {
 
     /// The least and the most of the processor time per call.
     pub fn spread(&self) -> (f64, f64) {
-        let costs = self.costs();
-        let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (least, most)
+        spread(&self.costs())
     }
 
     /// Whether the load generator, and not the server, limited the rate in most rounds.
@@ -143,11 +140,24 @@ impl Cell {
         cores.is_some_and(|cores| GENERATOR_CORES_MAX <= cores)
     }
 
+    /// Why there are no figures to show; `None` when there are.
+    pub fn missing(&self) -> Option<String> {
+        let none = self.rounds.is_empty().then(|| "interrupted".to_owned());
+        self.reason.as_ref().map(ToString::to_string).or(none)
+    }
+
     /// Whether a call failed, or the server did.
     pub fn failed(&self) -> bool {
         let errors = self.rounds.iter().any(|round| !round.errors.is_empty());
         errors || matches!(self.reason, Some(Reason::Failed { .. }))
     }
+}
+
+/// The least and the most; infinitely far apart the wrong way round when there is none.
+pub fn spread(values: &[f64]) -> (f64, f64) {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (least, most)
 }
 
 /// The middle value, or the mean of the two in the middle.

@@ -1,6 +1,6 @@
 //! What follows from the figures of a load, in one line.
 
-use super::cell::median;
+use super::cell::{median, spread};
 use crate::table::number;
 
 /// A model and what a call cost it in each round, in microseconds of the server's processor time.
@@ -59,8 +59,7 @@ fn standing<'a>(contender: &Contender<'a>) -> Option<Standing<'a>> {
         .copied()
         .filter(|cost| cost.is_finite())
         .collect();
-    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (least, most) = spread(&costs);
     Some(Standing {
         name: contender.name,
         median: median(costs)?,

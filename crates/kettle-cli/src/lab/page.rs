@@ -2,13 +2,14 @@
 
 mod chart;
 
-use super::cell::{Cell, Round};
+use super::cell::{Cell, Round, spread};
+use super::column::Column;
 use super::plan::Plan;
 use super::raw::{self, Machine};
 use super::traffic::Load;
 use super::{LoadResults, Results, report};
 use crate::failure::Failure;
-use crate::table::{grouped, kib, latency, number};
+use crate::table::number;
 use chart::{Chart, Line};
 use kettle::Model;
 use std::fmt::Write;
@@ -91,7 +92,7 @@ fn heading(plan: &Plan, results: &Results, page: &mut String) {
 fn recommendations(results: &Results, page: &mut String) {
     page.push_str("<h2>What to use</h2>\n<dl>\n");
     for load in &results.loads {
-        let text = escaped(&report::conclusion(&load.cells));
+        let text = escaped(&report::conclusion(load));
         let _ = writeln!(page, "<dt>{}</dt><dd>{text}</dd>", load.load);
     }
     page.push_str("</dl>\n");
@@ -131,9 +132,9 @@ fn heat_map(plan: &Plan, results: &Results, page: &mut String) {
 }
 
 fn heat(results: &LoadResults, model: Model, page: &mut String) {
-    let compared = || results.cells.iter().filter(|cell| !cell.row.alone);
-    let least = compared().filter_map(cost).fold(f64::INFINITY, f64::min);
-    let Some(cell) = compared().find(|cell| cell.row.model == model) else {
+    let costs: Vec<_> = results.compared().filter_map(cost).collect();
+    let (least, _) = spread(&costs);
+    let Some(cell) = results.cell(model) else {
         page.push_str("<td class=\"none\">–</td>");
         return;
     };
@@ -143,18 +144,16 @@ fn heat(results: &LoadResults, model: Model, page: &mut String) {
             let style = format!("background: rgb(var(--good) / {shade:.2})");
             write!(page, "<td style=\"{style}\">{}</td>", number(cost))
         }
-        None => write!(page, "<td class=\"none\" title=\"{}\">–</td>", reason(cell)),
+        None => {
+            let why = escaped(&cell.missing().unwrap_or_default());
+            write!(page, "<td class=\"none\" title=\"{why}\">–</td>")
+        }
     };
 }
 
 fn cost(cell: &Cell) -> Option<f64> {
     let cost = cell.median(|round| Some(round.cpu_us_per_call));
     cost.filter(|cost| cell.reason.is_none() && cost.is_finite())
-}
-
-fn reason(cell: &Cell) -> String {
-    let reason = cell.reason.as_ref().map(ToString::to_string);
-    escaped(&reason.unwrap_or_else(|| "interrupted".to_owned()))
 }
 
 fn charts(plan: &Plan, results: &Results, page: &mut String) {
@@ -204,7 +203,7 @@ fn charts(plan: &Plan, results: &Results, page: &mut String) {
 /// A line for each model, through what a call cost it under each of these loads.
 fn lines(plan: &Plan, loads: &[&LoadResults]) -> Vec<Line> {
     let line = |model: Model| {
-        let figures = loads.iter().map(|load| cost(compared(load, model)?));
+        let figures = loads.iter().map(|load| cost(load.cell(model)?));
         line(model, figures.collect())
     };
     let lines = plan.models.iter().map(|&model| line(model));
@@ -221,7 +220,7 @@ fn latencies(plan: &Plan, load: &LoadResults) -> Option<String> {
         |round| round.latency.p999_us,
     ];
     let lines = plan.models.iter().filter_map(|&model| {
-        let cell = compared(load, model).filter(|cell| cell.reason.is_none())?;
+        let cell = load.cell(model).filter(|cell| cell.reason.is_none())?;
         let figure = |of: &fn(&Round) -> f64| cell.median(|round| Some(of(round)));
         Some(line(model, percentiles.iter().map(figure).collect()))
     });
@@ -245,52 +244,32 @@ fn line(model: Model, figures: Vec<Option<f64>>) -> Line {
     }
 }
 
-fn compared(results: &LoadResults, model: Model) -> Option<&Cell> {
-    let mut cells = results.cells.iter();
-    cells.find(|cell| cell.row.model == model && !cell.row.alone)
-}
-
 fn table(results: &LoadResults, page: &mut String) {
-    let words = results.load.in_words();
+    let (load, words) = (&results.load, results.load.in_words());
     let _ = write!(
         page,
-        "<h2>{}</h2>\n<p class=\"soft\">{words}</p>\n<div class=\"scroll\"><table>\n<tr><th>model</th><th>calls/s</th>\
-         <th>p50</th><th>p99</th><th>p99.9</th><th>CPU µs/call</th><th>least–most</th><th>syscalls/call</th>\
-         <th>switches/call</th><th>memory/conn</th><th>generator cores</th></tr>\n",
-        results.load
+        "<h2>{load}</h2>\n<p class=\"soft\">{words}</p>\n<div class=\"scroll\"><table>\n<tr><th>model</th>"
     );
+    for column in Column::ALL {
+        let _ = write!(page, "<th>{}</th>", column.name);
+    }
+    page.push_str("</tr>\n");
     for cell in &results.cells {
-        let _ = match cell.reason.is_some() || cell.rounds.is_empty() {
-            true => writeln!(
+        let _ = write!(page, "<tr><td>{}</td>", cell.row);
+        if let Some(why) = cell.missing() {
+            let (span, why) = (Column::ALL.len(), escaped(&why));
+            let _ = write!(
                 page,
-                "<tr><td>{}</td><td class=\"text none\" colspan=\"10\">{}</td></tr>",
-                cell.row,
-                reason(cell)
-            ),
-            false => writeln!(page, "<tr><td>{}</td>{}</tr>", cell.row, figures(cell)),
-        };
+                "<td class=\"text none\" colspan=\"{span}\">{why}</td>"
+            );
+        } else {
+            for column in Column::ALL {
+                let _ = write!(page, "<td>{}</td>", (column.figure)(cell));
+            }
+        }
+        page.push_str("</tr>\n");
     }
     page.push_str("</table></div>\n");
-}
-
-fn figures(cell: &Cell) -> String {
-    let show = |figure: &dyn Fn(&Round) -> Option<f64>, text: fn(f64) -> String| {
-        cell.median(figure).map_or("–".to_owned(), text)
-    };
-    let (least, most) = cell.spread();
-    let cells = [
-        show(&|round| Some(round.rps), |rps| grouped(rps.round() as u64)),
-        show(&|round| Some(round.latency.p50_us), latency),
-        show(&|round| Some(round.latency.p99_us), latency),
-        show(&|round| Some(round.latency.p999_us), latency),
-        show(&|round| Some(round.cpu_us_per_call), number),
-        format!("{}–{}", number(least), number(most)),
-        show(&|round| round.system_calls_per_call, number),
-        show(&|round| round.switches_per_call, number),
-        show(&|round| round.memory_bytes_per_connection, kib),
-        show(&|round| round.generator_cores, number),
-    ];
-    cells.map(|cell| format!("<td>{cell}</td>")).concat()
 }
 
 /// As text of a page or in quotes.

@@ -130,7 +130,7 @@ fn settings(plan: &Plan) -> Settings<'_> {
 fn raw_load(results: &LoadResults) -> RawLoad<'_> {
     RawLoad {
         load: results.load,
-        conclusion: report::conclusion(&results.cells),
+        conclusion: report::conclusion(results),
         rows: results.cells.iter().map(raw_row).collect(),
     }
 }

@@ -1,14 +1,16 @@
 //! What the lab prints.
 
-use super::cell::{Cell, Round};
+use super::cell::Cell;
+use super::column::Column;
 use super::conclusion::{Contender, conclude};
 use super::plan::{Plan, WAIT_TIMEOUT};
 use super::subject::Subject;
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
-use crate::table::{Table, grouped, kib, latency, number};
+use crate::table::Table;
 use std::io::{self, Write};
+use std::iter;
 
 /// Prints what will be measured, and how long that takes.
 pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> io::Result<()> {
@@ -44,7 +46,7 @@ pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> 
     for cell in &results.cells {
         write_failures(cell, out)?;
     }
-    writeln!(out, "→ {}", conclusion(&results.cells))?;
+    writeln!(out, "→ {}", conclusion(results))?;
     out.flush()
 }
 
@@ -82,62 +84,38 @@ pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::
     out.flush()
 }
 
-/// What follows from the figures of a load. A row with one connection in place of many takes no part.
-pub fn conclusion(cells: &[Cell]) -> String {
-    let costs: Vec<_> = cells.iter().map(Cell::costs).collect();
-    let compared = cells.iter().zip(&costs).filter(|(cell, _)| !cell.row.alone);
-    let contenders: Vec<_> = compared
-        .map(|(cell, costs)| Contender {
-            name: cell.row.model.name(),
-            costs,
-        })
+/// What follows from the figures of a load.
+pub fn conclusion(results: &LoadResults) -> String {
+    let costs: Vec<_> = results
+        .compared()
+        .map(|cell| (cell.row.model.name(), cell.costs()))
+        .collect();
+    let contenders: Vec<_> = costs
+        .iter()
+        .map(|(name, costs)| Contender { name, costs })
         .collect();
     conclude(&contenders)
 }
 
 fn table(cells: &[Cell]) -> Table {
-    let mut table = Table::new(&[
-        "model",
-        "calls/s",
-        "p50",
-        "p99",
-        "CPU µs/call",
-        "least–most",
-        "syscalls/call",
-        "switches/call",
-        "memory/conn",
-    ]);
+    let columns: Vec<_> = Column::ALL.into_iter().filter(|it| it.narrow).collect();
+    let names = columns.iter().map(|column| column.name);
+    let heading: Vec<_> = iter::once("model").chain(names).collect();
+    let mut table = Table::new(&heading);
     for cell in cells {
-        match (&cell.reason, cell.rounds.is_empty()) {
-            (Some(reason), _) => table.remark(cell.row.to_string(), reason.to_string()),
-            (None, true) => table.remark(cell.row.to_string(), "interrupted"),
-            (None, false) => table.row(figures(cell)),
+        let name = cell.row.to_string();
+        match cell.missing() {
+            Some(why) => table.remark(name, why),
+            None => {
+                let mut figures: Vec<_> = columns.iter().map(|it| (it.figure)(cell)).collect();
+                if cell.generator_was_the_limit() {
+                    figures[0].push('*');
+                }
+                table.row(iter::once(name).chain(figures).collect());
+            }
         }
     }
     table
-}
-
-fn figures(cell: &Cell) -> Vec<String> {
-    let median = |figure: fn(&Round) -> f64| cell.median(|round| Some(figure(round)));
-    let show = |value: Option<f64>, text: fn(f64) -> String| value.map_or("–".to_owned(), text);
-    let (least, most) = cell.spread();
-    let limit = if cell.generator_was_the_limit() {
-        "*"
-    } else {
-        ""
-    };
-    let rps = show(median(|round| round.rps), |rps| grouped(rps.round() as u64));
-    vec![
-        cell.row.to_string(),
-        format!("{rps}{limit}"),
-        show(median(|round| round.latency.p50_us), latency),
-        show(median(|round| round.latency.p99_us), latency),
-        show(median(|round| round.cpu_us_per_call), number),
-        format!("{}–{}", number(least), number(most)),
-        show(cell.median(|round| round.system_calls_per_call), number),
-        show(cell.median(|round| round.switches_per_call), number),
-        show(cell.median(|round| round.memory_bytes_per_connection), kib),
-    ]
 }
 
 fn write_failures(cell: &Cell, out: &mut dyn Write) -> io::Result<()> {
@@ -157,7 +135,7 @@ fn write_failures(cell: &Cell, out: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::cell::Reason;
+    use crate::lab::cell::{Reason, Round};
     use crate::lab::plan::Row;
     use crate::lab::traffic::Load;
     use kettle::Model;

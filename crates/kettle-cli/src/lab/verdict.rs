@@ -5,7 +5,7 @@
 //! it was; anything else is noise.
 
 use super::LoadResults;
-use super::cell::{Cell, median};
+use super::cell::{median, spread};
 use super::traffic::Load;
 use crate::table::{kib, number};
 use kettle::Model;
@@ -194,32 +194,21 @@ fn judge(
 }
 
 fn clearly_less(first: &Costs, second: &Costs) -> Outcome {
-    let least = |costs: &Costs| costs.rounds.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = |costs: &Costs| {
-        costs
-            .rounds
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max)
-    };
+    let (least, most) = spread(&first.rounds);
+    let (others_least, others_most) = spread(&second.rounds);
     if first.rounds.len().min(second.rounds.len()) < 2 {
         Outcome::WithinNoise
-    } else if most(first) < least(second) {
+    } else if most < others_least {
         Outcome::Confirmed
-    } else if most(second) < least(first) {
+    } else if others_most < least {
         Outcome::Refuted
     } else {
         Outcome::WithinNoise
     }
 }
 
-fn cell(results: &LoadResults, model: Model) -> Option<&Cell> {
-    let mut cells = results.cells.iter();
-    cells.find(|cell| cell.row.model == model && !cell.row.alone)
-}
-
 fn costs(results: &LoadResults, model: Model) -> Option<Costs> {
-    let rounds: Vec<_> = cell(results, model)?.costs();
+    let rounds = results.cell(model)?.costs();
     let known = !rounds.is_empty() && rounds.iter().all(|cost| cost.is_finite());
     known.then(|| Costs {
         name: model.name().to_owned(),
@@ -233,7 +222,8 @@ fn cheapest(results: &LoadResults, models: &[Model]) -> Option<Costs> {
 }
 
 fn memory(results: &LoadResults, model: Model) -> Option<f64> {
-    cell(results, model)?.median(|round| round.memory_bytes_per_connection)
+    let cell = results.cell(model)?;
+    cell.median(|round| round.memory_bytes_per_connection)
 }
 
 impl Costs {

@@ -1,8 +1,8 @@
 //! One call after the other with a blocking client, on this thread.
 
-use super::call::{Call, CallFailure};
-use super::closed::FAILURES_IN_A_ROW_MAX;
+use super::call::Call;
 use super::record::Recorder;
+use super::streak::Streak;
 use super::{Observer, Record, SLICE, Window};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -22,7 +22,7 @@ pub fn run(
         channel,
         call,
         recorder: &recorder,
-        failures: 0,
+        streak: Streak::default(),
     };
     caller.go_on(window.warmup, interrupt, observer);
     observer.begins()?;
@@ -38,8 +38,7 @@ struct Caller<'a> {
     channel: &'a Channel,
     call: &'a Call,
     recorder: &'a Recorder,
-    /// In a row.
-    failures: u32,
+    streak: Streak,
 }
 
 impl Caller<'_> {
@@ -47,36 +46,15 @@ impl Caller<'_> {
     fn go_on(&mut self, duration: Duration, interrupt: &Interrupt, observer: &mut dyn Observer) {
         let begun = Instant::now();
         let (mut now, mut slice) = (begun, begun + SLICE);
-        while now < begun + duration && !interrupt.is_set() && self.failures < FAILURES_IN_A_ROW_MAX
-        {
-            now = self.call_once(now);
+        while now < begun + duration && !interrupt.is_set() && self.streak.goes_on(self.recorder) {
+            let outcome = self.call.make_blocking(self.channel);
+            now = self
+                .streak
+                .note(outcome, now, self.recorder, Recorder::succeeded);
             if slice <= now {
                 observer.goes_on(now - begun);
                 slice = now + SLICE;
             }
         }
-    }
-
-    /// The end of one call is the beginning of the next: one look at the clock for each.
-    fn call_once(&mut self, begun: Instant) -> Instant {
-        let outcome = self.call.make_blocking(self.channel);
-        let now = Instant::now();
-        match outcome {
-            Ok(()) => self.succeeded(now - begun, now),
-            Err(failure) => self.failed(failure),
-        }
-        now
-    }
-
-    fn succeeded(&mut self, latency: Duration, now: Instant) {
-        self.failures = 0;
-        if self.recorder.measuring() {
-            self.recorder.succeeded(latency, now);
-        }
-    }
-
-    fn failed(&mut self, failure: CallFailure) {
-        self.failures += 1;
-        self.recorder.failed(failure);
     }
 }

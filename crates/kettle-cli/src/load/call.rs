@@ -79,7 +79,7 @@ impl Call {
     /// The same call, which the server is to wait with so long before it replies.
     pub fn waiting(&self, wait: Duration) -> Self {
         self.with(&EchoRequest {
-            wait_us: wait.as_micros().try_into().unwrap_or(u32::MAX),
+            wait_us: micros(wait),
             ..EchoRequest::default()
         })
     }
@@ -87,7 +87,7 @@ impl Call {
     /// The same call, which keeps the server's processor so long before it replies.
     pub fn computing(&self, work: Duration) -> Self {
         self.with(&EchoRequest {
-            work_us: work.as_micros().try_into().unwrap_or(u32::MAX),
+            work_us: micros(work),
             ..EchoRequest::default()
         })
     }
@@ -212,6 +212,11 @@ impl From<Status> for CallFailure {
             text: status.message().to_owned(),
         }
     }
+}
+
+/// As the echo service counts it.
+fn micros(duration: Duration) -> u32 {
+    duration.as_micros().try_into().unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Connections that come and go: each is made, makes one call, and is closed.
 
 use super::call::{Call, CallFailure};
-use super::closed::FAILURES_IN_A_ROW_MAX;
 use super::record::Recorder;
+use super::streak::Streak;
 use kettle::{Channel, LocalLoop};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,23 +34,11 @@ pub fn start(
 
 /// The latency of a call has that of its connection in it.
 async fn caller(url: &str, call: &Call, recorder: &Recorder) {
-    let mut failures = 0;
-    while !recorder.stopping() && failures < FAILURES_IN_A_ROW_MAX {
+    let mut streak = Streak::default();
+    while streak.goes_on(recorder) {
         let begun = Instant::now();
         let outcome = call_once(url, call).await;
-        let now = Instant::now();
-        match outcome {
-            Ok(()) => {
-                failures = 0;
-                if recorder.measuring() {
-                    recorder.succeeded(now - begun, now);
-                }
-            }
-            Err(failure) => {
-                failures += 1;
-                recorder.failed(failure);
-            }
-        }
+        streak.note(outcome, begun, recorder, Recorder::succeeded);
     }
 }
 

@@ -2,13 +2,10 @@
 
 use super::call::Call;
 use super::record::Recorder;
+use super::streak::Streak;
 use kettle::{Channel, LocalLoop};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// A caller whose calls fail so often in a row makes no more: a server that is gone would have it
-/// count failures as fast as it can.
-pub const FAILURES_IN_A_ROW_MAX: u32 = 100;
 
 /// Starts so many callers on each connection.
 pub fn start(
@@ -28,25 +25,10 @@ pub fn start(
 
 async fn caller(channel: Channel, call: Call, recorder: Arc<Recorder>) {
     let book = Arc::clone(&recorder);
-    let mut failures = 0;
-    let mut begun = Instant::now();
+    let (mut streak, mut begun) = (Streak::default(), Instant::now());
     let observe = move |outcome| {
-        // The end of one call is the beginning of the next: one look at the clock for each.
-        let now = Instant::now();
-        match outcome {
-            Ok(()) => {
-                failures = 0;
-                if book.measuring() {
-                    book.succeeded(now - begun, now);
-                }
-            }
-            Err(failure) => {
-                failures += 1;
-                book.failed(failure);
-            }
-        }
-        begun = now;
-        !book.stopping() && failures < FAILURES_IN_A_ROW_MAX
+        begun = streak.note(outcome, begun, &book, Recorder::succeeded);
+        streak.goes_on(&book)
     };
     call.repeat(&channel, observe).await;
     recorder.caller_ends();

@@ -1,8 +1,8 @@
 //! A closed loop in which some calls take their time in the server, for what that does to the others.
 
 use super::call::Call;
-use super::closed::FAILURES_IN_A_ROW_MAX;
 use super::record::Recorder;
+use super::streak::Streak;
 use kettle::{Channel, LocalLoop};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,26 +55,15 @@ async fn caller(
     is_slow: impl Fn() -> bool,
     recorder: &Recorder,
 ) {
-    let mut failures = 0;
-    while !recorder.stopping() && failures < FAILURES_IN_A_ROW_MAX {
+    let mut streak = Streak::default();
+    while streak.goes_on(recorder) {
         let (slowly, begun) = (is_slow(), Instant::now());
-        let call = if slowly { &slow } else { &fast };
+        let (call, succeeded): (_, fn(&Recorder, Duration, Instant)) = match slowly {
+            true => (&slow, Recorder::succeeded_slowly),
+            false => (&fast, Recorder::succeeded),
+        };
         let outcome = call.make(&channel).await;
-        let now = Instant::now();
-        match outcome {
-            Ok(()) => {
-                failures = 0;
-                if recorder.measuring() && slowly {
-                    recorder.succeeded_slowly(now - begun, now);
-                } else if recorder.measuring() {
-                    recorder.succeeded(now - begun, now);
-                }
-            }
-            Err(failure) => {
-                failures += 1;
-                recorder.failed(failure);
-            }
-        }
+        streak.note(outcome, begun, recorder, succeeded);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Streams that are kept busy: a message follows another, or its reply.
 
 use super::call::{Call, CallFailure};
-use super::closed::FAILURES_IN_A_ROW_MAX;
 use super::record::Recorder;
+use super::streak::Streak;
 use crate::bell::Bell;
 use crate::schema::Kind;
 use bytes::Bytes;
@@ -60,20 +60,15 @@ struct Streamer {
 
 impl Streamer {
     async fn run(self, streams: Streams) {
-        let mut failures = 0;
-        while !self.recorder.stopping() && failures < FAILURES_IN_A_ROW_MAX {
+        let mut streak = Streak::default();
+        while streak.goes_on(&self.recorder) {
             let ended = match streams.kind {
                 Kind::Unary | Kind::ServerStream => self.receive().await,
                 Kind::ClientStream => self.send().await,
                 Kind::Bidi => self.converse(streams.in_flight as u64).await,
             };
-            match ended {
-                Ok(()) => failures = 0,
-                Err(failure) => {
-                    failures += 1;
-                    self.recorder.failed(failure);
-                }
-            }
+            // Messages are counted as they pass, so that the end of a stream is no call.
+            streak.note(ended, Instant::now(), &self.recorder, |_, _, _| ());
         }
         self.recorder.caller_ends();
     }

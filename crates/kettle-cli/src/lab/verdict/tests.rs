@@ -1,7 +1,7 @@
 //! Made-up results, and every verdict in every form.
 
 use super::*;
-use crate::lab::cell::Round;
+use crate::lab::cell::{Cell, Round};
 use crate::lab::plan::Row;
 
 const FEW: Load = Load::new(1, 1, 0);
