@@ -2,6 +2,7 @@
 //! is worth a try.
 
 use crate::queue::Queue;
+use crate::send::{Kept, Outlet};
 use crate::transfer::{Gather, Incoming, Transfer};
 use crate::{Address, Completion, Interest, OpKind, Outcome, Token, sys};
 use kettle_buf::{Payload, Segment};
@@ -20,6 +21,8 @@ pub(crate) struct Attached<F = OwnedFd> {
     pub(crate) receiving: bool,
     /// A send that waits for room.
     pub(crate) sending: Option<Payload>,
+    /// What the last send has left for the next one.
+    pub(crate) kept: Option<Box<Kept>>,
     pub(crate) gather: Option<Gather>,
     /// There was no room left, or the connect is under way: do not try before it is writable.
     pub(crate) full: bool,
@@ -38,6 +41,7 @@ impl<F: AsFd> Attached<F> {
             connecting: None,
             receiving: false,
             sending: None,
+            kept: None,
             gather: None,
             full: false,
             readable: false,
@@ -111,7 +115,8 @@ impl<F: AsFd> Attached<F> {
         blocking: bool,
         transfer: &mut Transfer,
     ) -> Option<Completion> {
-        let outcome = match transfer.send(self.fd.as_fd(), &mut payload, blocking) {
+        let outlet = Outlet::new(self.fd.as_fd(), blocking, &mut self.kept);
+        let outcome = match transfer.send(outlet, &mut payload) {
             Ok(progress) => {
                 self.full = progress.full;
                 if progress.bytes == 0 && !payload.is_empty() {
@@ -124,7 +129,10 @@ impl<F: AsFd> Attached<F> {
                     rest: payload,
                 }
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => {
+                self.kept = None;
+                Outcome::Failed(error)
+            }
         };
         Some(self.last(OpKind::Send, outcome))
     }
@@ -231,7 +239,11 @@ impl<F: AsFd> Attached<F> {
             OpKind::Accept => std::mem::take(&mut self.accepting),
             OpKind::Connect => self.connecting.take().is_some(),
             OpKind::Receive => std::mem::take(&mut self.receiving),
-            OpKind::Send => self.sending.take().is_some(),
+            OpKind::Send => {
+                // A rest of the payload that is sent all the same is read again.
+                self.kept = None;
+                self.sending.take().is_some()
+            }
         }
     }
 

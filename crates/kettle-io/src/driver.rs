@@ -1,6 +1,9 @@
 //! The trait that every I/O model is behind, and its promises.
 
-use crate::{Completion, Op, OpKind, Role, SocketId, SystemCalls, Token, UringFeatures, Waker};
+use crate::{
+    Completion, FileStrategy, Op, OpKind, Role, SendStats, SocketId, SystemCalls, Token,
+    UringFeatures, Waker,
+};
 use kettle_buf::{PoolConfig, PoolStats};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,8 +27,9 @@ use std::time::Duration;
 ///    with [`crate::Outcome::Sent`] and returns what is left. With zero copy
 ///    [`crate::Outcome::Released`] follows; the next Send may start after `Sent`.
 /// 5. The end of the peer's stream is an empty Received, which is last. Sending is still possible.
-/// 6. A send to a peer that is gone fails with an error; it raises no signal. (sendfile(2) has no flag
-///    for that: file regions rely on SIGPIPE being ignored, as Rust programs have it from the start.)
+/// 6. A send to a peer that is gone fails with an error; it raises no signal. (splice(2) and sendfile(2)
+///    have no flag for that: file regions rely on SIGPIPE being ignored, as Rust programs have it from
+///    the start.)
 /// 7. Completions produced inside `submit`, `cancel` or `detach` make the next [`Driver::wait`]
 ///    return without sleeping, unless [`Driver::take_done`] has taken them.
 /// 8. [`Waker::wake`] from any thread ends the current wait or else the next one (on the blocking
@@ -102,7 +106,7 @@ pub struct Patience {
 }
 
 /// Settings of a driver. Each model uses those that concern it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DriverConfig {
     /// The receive pool.
     pub pool: PoolConfig,
@@ -111,6 +115,28 @@ pub struct DriverConfig {
     /// `uring`: which features it may use where the kernel has them. Default: all but multishot
     /// receives.
     pub uring: UringFeatures,
+    /// How file regions are sent. Default: splice.
+    pub file_strategy: FileStrategy,
+    /// `splice`: pipes that the driver has open at a time, two descriptors each. A connection whose
+    /// socket is full keeps its pipe until there is room again. Default [`PIPES_MAX`]; without a free
+    /// one, files are sent by sendfile(2).
+    pub pipes_max: usize,
+}
+
+/// Default of [`DriverConfig::pipes_max`]: two are enough while sockets have room, the others are for
+/// connections whose readers are slow.
+pub const PIPES_MAX: usize = 16;
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            pool: PoolConfig::default(),
+            scan_nap: None,
+            uring: UringFeatures::default(),
+            file_strategy: FileStrategy::default(),
+            pipes_max: PIPES_MAX,
+        }
+    }
 }
 
 /// What a driver has done and holds.
@@ -124,4 +150,6 @@ pub struct DriverStats {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
+    /// How they left.
+    pub sends: SendStats,
 }

@@ -84,7 +84,7 @@ impl<S: Selector> Ready<S> {
             turn: Vec::new(),
             ready: Vec::new(),
             queue: Queue::default(),
-            transfer: Transfer::new(config.pool),
+            transfer: Transfer::new(config),
             waker,
         })
     }

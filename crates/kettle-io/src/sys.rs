@@ -1,11 +1,18 @@
 //! Every system call on sockets, pollers and eventfds: one thin function each, counted by kind.
 //!
-//! The functions decide nothing; `transfer.rs` and the model files do. Creating and configuring
-//! sockets before they are attached stands in `socket.rs` and is not counted.
+//! The functions decide nothing; `transfer.rs`, `send.rs` and the model files do. What reads files stands
+//! in `sys/files.rs`. Creating and configuring sockets before they are attached stands in `socket.rs` and
+//! is not counted.
 #![expect(
     unsafe_code,
     reason = "received bytes are committed here, and select(2) is called"
 )]
+
+mod files;
+
+pub(crate) use files::{
+    Mapping, file_size, fill_pipe, pipe, read_file, send_file, send_pipe, set_pipe_size,
+};
 
 use crate::{Address, PeerCredentials};
 use bytes::BytesMut;
@@ -15,7 +22,6 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix,
     SocketFlags, sockopt,
 };
-use std::fs::File;
 use std::io::IoSlice;
 use std::iter::Sum;
 use std::mem::MaybeUninit;
@@ -33,14 +39,16 @@ pub struct SystemCalls {
     pub connect: u64,
     /// recv(2).
     pub receive: u64,
-    /// send(2), sendmsg(2), sendfile(2), and pread(2) of a file that sendfile cannot read.
+    /// send(2), sendmsg(2), sendfile(2), and splice(2) into a socket.
     pub send: u64,
+    /// What makes a file ready to be sent: splice(2) into a pipe, pread(2), mmap(2), munmap(2), fstat(2).
+    pub file: u64,
     /// select(2), poll(2), epoll_wait(2).
     pub wait: u64,
     /// io_uring_enter(2), which hands operations over and waits in one.
     pub enter: u64,
     /// epoll_ctl(2), setsockopt(2), ioctl(2), shutdown(2), getpeername(2), io_uring_register(2), and what
-    /// creates a poller or a ring.
+    /// creates a poller, a ring or a pipe.
     pub control: u64,
     /// read(2), write(2) and eventfd(2) for the waker, on whichever thread.
     pub wake: u64,
@@ -51,7 +59,7 @@ pub struct SystemCalls {
 impl SystemCalls {
     /// All kinds together.
     pub fn total(&self) -> u64 {
-        let data = self.accept + self.connect + self.receive + self.send;
+        let data = self.accept + self.connect + self.receive + self.send + self.file;
         data + self.wait + self.enter + self.control + self.wake + self.close
     }
 
@@ -62,6 +70,7 @@ impl SystemCalls {
             connect: f(self.connect, other.connect),
             receive: f(self.receive, other.receive),
             send: f(self.send, other.send),
+            file: f(self.file, other.file),
             wait: f(self.wait, other.wait),
             enter: f(self.enter, other.enter),
             control: f(self.control, other.control),
@@ -186,29 +195,6 @@ pub(crate) fn send_vectored(
 fn send_flags(more: bool) -> SendFlags {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     if more { flags | SendFlags::MORE } else { flags }
-}
-
-/// sendfile(2); waits when the stream is in blocking mode. Returns 0 at the end of the file.
-pub(crate) fn send_file(
-    stream: BorrowedFd<'_>,
-    file: &File,
-    mut offset: u64,
-    bytes_max: usize,
-    calls: &mut SystemCalls,
-) -> Result<usize> {
-    calls.send += 1;
-    rustix::fs::sendfile(stream, file, Some(&mut offset), bytes_max)
-}
-
-/// pread(2), for files that sendfile(2) cannot read.
-pub(crate) fn read_file(
-    file: &File,
-    buffer: &mut [u8],
-    offset: u64,
-    calls: &mut SystemCalls,
-) -> Result<usize> {
-    calls.send += 1;
-    rustix::io::pread(file, buffer, offset)
 }
 
 /// ioctl(FIONBIO).
@@ -411,11 +397,12 @@ mod tests {
             wake: 7,
             close: 8,
             enter: 9,
+            file: 10,
             ..one
         };
-        assert_eq!(two.total(), 45);
-        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 55);
-        assert_eq!((two - one).total(), 35);
+        assert_eq!(two.total(), 55);
+        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 65);
+        assert_eq!((two - one).total(), 45);
         assert_eq!((one - two).total(), 0);
     }
 }

@@ -9,7 +9,8 @@
 //!
 //! Requests of standing operations are made when a wait begins, so that a pause between two waits costs
 //! nothing. Sockets are in blocking mode, which makes the kernel wait for readiness and not fail. Files
-//! leave as in the other models, by sendfile(2); the ring then says when there is room.
+//! leave as in the other models: the ring hands a splice to a thread of the kernel, which costs twice the
+//! CPU time. The ring says when there is room.
 //!
 //! `uring/ring.rs` is the two queues, `buffers.rs` where receives land, `flight.rs` what is under way,
 //! `features.rs` what the kernel has.
@@ -107,7 +108,7 @@ impl Uring {
             true => Buffers::new(&mut ring, config.uring, config.pool.block_bytes),
             false => None,
         };
-        let (waker, mut transfer) = (Waker::new(), Transfer::new(config.pool));
+        let (waker, mut transfer) = (Waker::new(), Transfer::new(config));
         // A read of a descriptor in non-blocking mode would fail instead of waiting.
         sys::set_nonblocking(waker.event()?, false, &mut transfer.calls)?;
         Ok(Self {
@@ -246,6 +247,7 @@ impl Uring {
         }
         let (fd, flags) = (self.fd(key), SendFlags::NOSIGNAL);
         let socket = &mut self.sockets[key as usize];
+        socket.attached.kept = None;
         let entry = match payload.as_slice() {
             Some(bytes) => {
                 let len = bytes.len().min(SEND_BYTES_MAX) as u32;

@@ -106,7 +106,11 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(subject: &Subject) -> Self {
-        let driver = (subject.open)(&DriverConfig::default()).expect("the driver opens");
+        Self::with(subject, DriverConfig::default())
+    }
+
+    pub(super) fn with(subject: &Subject, config: DriverConfig) -> Self {
+        let driver = (subject.open)(&config).expect("the driver opens");
         Self {
             driver,
             wakeable: false,

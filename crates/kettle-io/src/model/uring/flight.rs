@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "a message header is zeroed, and holds pointers")]
 
 use crate::attached::Attached;
-use crate::transfer::SLICES_MAX;
+use crate::send::SLICES_MAX;
 use crate::{Completion, OpKind, Outcome};
 use kettle_buf::Payload;
 use socket2::SockAddr;
