@@ -1,6 +1,6 @@
 //! What a server has done, counted where it happens and read from anywhere.
 
-use kettle_io::{DriverStats, SystemCalls};
+use kettle_io::{DriverStats, SendStats, SystemCalls};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,8 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
+    /// How they left: files by which of the ways, and what stood in the way of the one that was asked for.
+    pub sends: SendStats,
     /// System calls on sockets, by kind.
     pub system_calls: SystemCalls,
     /// Memory of receive pools, in bytes.
@@ -50,6 +52,7 @@ impl Stats {
         self.calls_failed += past.calls_failed;
         self.received_bytes += past.received_bytes;
         self.sent_bytes += past.sent_bytes;
+        self.sends += past.sends;
         self.system_calls += past.system_calls;
         self.pool_fallbacks += past.pool_fallbacks;
         self.longer_turn(past.longest_turn.as_ref());
@@ -134,6 +137,7 @@ impl LoopStats {
         total.handlers_pending += read(&self.pending);
         total.received_bytes += driver.received_bytes;
         total.sent_bytes += driver.sent_bytes;
+        total.sends += driver.sends;
         total.system_calls += driver.system_calls;
         total.pool_bytes += driver.pool.bytes as u64;
         total.pool_fallbacks += driver.pool.fallbacks;
