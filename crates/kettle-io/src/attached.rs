@@ -115,10 +115,11 @@ impl<F: AsFd> Attached<F> {
         blocking: bool,
         transfer: &mut Transfer,
     ) -> Option<Completion> {
+        let mut lent = false;
         let outlet = Outlet::new(self.fd.as_fd(), blocking, &mut self.kept);
         let outcome = match transfer.send(outlet, &mut payload) {
             Ok(progress) => {
-                self.full = progress.full;
+                (self.full, lent) = (progress.full, progress.lent);
                 if progress.bytes == 0 && !payload.is_empty() {
                     self.sending = Some(payload);
                     return None;
@@ -130,11 +131,38 @@ impl<F: AsFd> Attached<F> {
                 }
             }
             Err(error) => {
-                self.kept = None;
+                Kept::forget_pipe(&mut self.kept);
                 Outcome::Failed(error)
             }
         };
-        Some(self.last(OpKind::Send, outcome))
+        Some(Completion {
+            last: !lent,
+            ..self.last(OpKind::Send, outcome)
+        })
+    }
+
+    /// Sends whose memory the kernel may still use.
+    pub(crate) fn lent(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.lent())
+    }
+
+    /// The releases of those whose memory it does not use any more.
+    pub(crate) fn released(&mut self, transfer: &mut Transfer) -> impl Iterator<Item = Completion> {
+        let released = match &mut self.kept {
+            Some(kept) if 0 < kept.lent() => transfer.collect(self.fd.as_fd(), kept),
+            _ => 0,
+        };
+        self.releases(released)
+    }
+
+    fn releases(&self, count: usize) -> impl Iterator<Item = Completion> + use<F> {
+        let token = self.token;
+        (0..count).map(move |_| Completion {
+            token,
+            kind: OpKind::Send,
+            outcome: Outcome::Released,
+            last: true,
+        })
     }
 
     /// Accepts up to `count` connections.
@@ -221,6 +249,7 @@ impl<F: AsFd> Attached<F> {
         ] {
             self.cancel(kind, queue);
         }
+        self.releases(self.lent()).for_each(|one| queue.push(one));
     }
 
     /// Whether an operation has not had its last completion.
@@ -241,7 +270,7 @@ impl<F: AsFd> Attached<F> {
             OpKind::Receive => std::mem::take(&mut self.receiving),
             OpKind::Send => {
                 // A rest of the payload that is sent all the same is read again.
-                self.kept = None;
+                Kept::forget_pipe(&mut self.kept);
                 self.sending.take().is_some()
             }
         }

@@ -9,10 +9,12 @@
 )]
 
 mod files;
+mod notices;
 
 pub(crate) use files::{
     Mapping, file_size, fill_pipe, pipe, read_file, send_file, send_pipe, set_pipe_size,
 };
+pub(crate) use notices::{Notice, allow_zero_copy, notice};
 
 use crate::{Address, PeerCredentials};
 use bytes::BytesMut;
@@ -37,7 +39,7 @@ pub struct SystemCalls {
     pub accept: u64,
     /// connect(2).
     pub connect: u64,
-    /// recv(2).
+    /// recv(2), and recvmsg(2) of the error queue.
     pub receive: u64,
     /// send(2), sendmsg(2), sendfile(2), and splice(2) into a socket.
     pub send: u64,
@@ -47,7 +49,7 @@ pub struct SystemCalls {
     pub wait: u64,
     /// io_uring_enter(2), which hands operations over and waits in one.
     pub enter: u64,
-    /// epoll_ctl(2), setsockopt(2), ioctl(2), shutdown(2), getpeername(2), io_uring_register(2), and what
+    /// epoll_ctl(2), setsockopt(2), ioctl(2), fcntl(2), shutdown(2), getpeername(2), io_uring_register(2), and what
     /// creates a poller, a ring or a pipe.
     pub control: u64,
     /// read(2), write(2) and eventfd(2) for the waker, on whichever thread.
@@ -187,9 +189,38 @@ pub(crate) fn send_vectored(
     more: bool,
     calls: &mut SystemCalls,
 ) -> Result<usize> {
+    send_message(stream, slices, send_flags(more), calls)
+}
+
+/// The same without copying the bytes (MSG_ZEROCOPY): they must stay as they are until a [`Notice`] of this
+/// send, and else the peer gets what they are then.
+pub(crate) fn send_lent(
+    stream: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    more: bool,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    let zero_copy = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    send_message(stream, slices, send_flags(more) | zero_copy, calls)
+}
+
+fn send_message(
+    stream: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    flags: SendFlags,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
     calls.send += 1;
     let mut control = SendAncillaryBuffer::default();
-    rustix::net::sendmsg(stream, slices, &mut control, send_flags(more))
+    rustix::net::sendmsg(stream, slices, &mut control, flags)
+}
+
+/// Closes a stream with a reset: what has not been sent yet never will be. Setting SO_LINGER to 0 does that.
+pub(crate) fn close_reset(stream: OwnedFd, calls: &mut SystemCalls) {
+    calls.control += 1;
+    // One that cannot be reset is not connected any more.
+    let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    close(stream, calls);
 }
 
 fn send_flags(more: bool) -> SendFlags {
@@ -242,8 +273,7 @@ pub(crate) fn peer_credentials(stream: BorrowedFd<'_>) -> Result<PeerCredentials
         )
     };
     if result != 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+        return Err(last_error());
     }
     Ok(PeerCredentials {
         pid: u32::try_from(found.pid).ok().filter(|&pid| pid != 0),
@@ -368,6 +398,12 @@ pub(crate) fn eventfd_write(event: impl AsFd) -> Result<usize> {
 /// read(2) of all events of an eventfd. Its caller counts it.
 pub(crate) fn eventfd_read(event: impl AsFd) -> Result<usize> {
     rustix::io::read(event, &mut [0; 8])
+}
+
+/// What the last call through libc on this thread failed with.
+fn last_error() -> Errno {
+    let error = std::io::Error::last_os_error();
+    Errno::from_io_error(&error).unwrap_or(Errno::INVAL)
 }
 
 /// A time too long for the kernel is cut to its longest, some 292 thousand million years.

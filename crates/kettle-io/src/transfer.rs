@@ -77,6 +77,14 @@ impl Transfer {
         }
     }
 
+    /// For a model that serves a socket when there is something in its error queue.
+    pub(crate) fn seeing_notices(config: &DriverConfig) -> Self {
+        Self {
+            sender: Sender::new(config).seeing_notices(),
+            ..Self::new(config)
+        }
+    }
+
     /// A buffer for a message of `wanted` bytes, unless the pool is at its limit.
     pub(crate) fn gather(&mut self, wanted: usize) -> Option<Gather> {
         if wanted == 0 {

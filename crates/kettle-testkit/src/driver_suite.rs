@@ -12,6 +12,7 @@ mod sending;
 mod standing;
 mod unix;
 mod waiting;
+mod zero_copy;
 
 pub use files::*;
 pub use receiving::*;
@@ -20,6 +21,7 @@ pub use sending::*;
 pub use standing::*;
 pub use unix::*;
 pub use waiting::*;
+pub use zero_copy::*;
 
 /// Makes a module `$name` with a test for each promise. `$subject` is an expression of type
 /// [`Subject`].
@@ -49,6 +51,8 @@ macro_rules! driver_tests {
                 p4_a_file_to_a_gone_peer_leaves_nothing_for_others
                 p4_files_need_no_pipes
                 p4_a_file_that_cannot_be_spliced_is_copied
+                p4_zero_copy_sends_in_two_steps
+                p4_lent_memory_is_kept_after_a_detach
                 p4_receiving_goes_on_while_a_send_waits
                 p4_room_between_two_sends_is_seen
                 p5_the_end_is_seen_behind_any_amount

@@ -46,6 +46,7 @@ impl<'a> Part<'a> {
 const ENDED: Progress = Progress {
     bytes: 0,
     full: false,
+    lent: false,
 };
 
 impl Transfer {
@@ -162,6 +163,7 @@ impl Transfer {
                 Ok(Progress {
                     bytes: sent as u64,
                     full: whole && sent < bytes,
+                    lent: false,
                 })
             }
             Ok(_) => Ok(ENDED),
@@ -189,6 +191,7 @@ impl Transfer {
         Ok(Progress {
             bytes: sent as u64,
             full: sent < read,
+            lent: false,
         })
     }
 }
@@ -198,6 +201,7 @@ fn not_full(sent: usize) -> Progress {
     Progress {
         bytes: sent as u64,
         full: false,
+        lent: false,
     }
 }
 

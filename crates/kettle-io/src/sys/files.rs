@@ -2,7 +2,7 @@
 
 use crate::SystemCalls;
 use rustix::fs::FileType;
-use rustix::io::{Errno, Result};
+use rustix::io::Result;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use std::ffi::c_void;
@@ -127,7 +127,7 @@ impl Mapping {
         let from = self.start.wrapping_byte_add(skip);
         // SAFETY: only the kernel reads the memory, and answers EFAULT where it cannot.
         let sent = unsafe { libc::send(stream.as_raw_fd(), from, len, flags) };
-        usize::try_from(sent).map_err(|_| last_error())
+        usize::try_from(sent).map_err(|_| super::last_error())
     }
 }
 
@@ -137,9 +137,4 @@ impl Drop for Mapping {
         let unmapped = unsafe { rustix::mm::munmap(self.start, self.len) };
         debug_assert!(unmapped.is_ok(), "what was mapped is unmapped");
     }
-}
-
-fn last_error() -> Errno {
-    let error = std::io::Error::last_os_error();
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }

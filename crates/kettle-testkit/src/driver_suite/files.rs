@@ -282,7 +282,7 @@ fn goes_on_with_another(rig: &mut Rig, socket: SocketId, far: TcpStream, sent: u
 }
 
 /// Sends until the rest waits for room, which it goes on doing. How many bytes were sent.
-fn fill(rig: &mut Rig, socket: SocketId, mut payload: Payload) -> u64 {
+pub(super) fn fill(rig: &mut Rig, socket: SocketId, mut payload: Payload) -> u64 {
     let mut all = 0;
     loop {
         assert!(!payload.is_empty(), "all of it was taken");
@@ -350,7 +350,7 @@ fn sent_by(strategy: FileStrategy, bytes: u64) -> SendStats {
 }
 
 /// Reads `count` bytes as fast as they come.
-fn read(mut stream: TcpStream, count: usize) -> JoinHandle<Vec<u8>> {
+pub(super) fn read(mut stream: TcpStream, count: usize) -> JoinHandle<Vec<u8>> {
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     thread::spawn(move || {
         let mut bytes = vec![0; count];
