@@ -13,6 +13,7 @@ mod on_tokio;
 mod pool;
 mod raw;
 mod recovery;
+mod regions;
 mod repeat;
 mod servers;
 #[cfg(feature = "tokio-host")]
