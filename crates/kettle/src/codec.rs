@@ -6,7 +6,7 @@ use crate::source::{self, BoxSource};
 use crate::{Status, Streaming};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use kettle_buf::{Chain, Encode, LINK_BYTES_MIN, Payload, Segment};
+use kettle_buf::{Chain, Encode, LINK_BYTES_MIN, Payload, Segment, count_copied};
 use prost::Message;
 use std::fmt;
 
@@ -132,6 +132,7 @@ impl Outbound {
         }
         let mut bytes = BytesMut::with_capacity(length);
         message.encode(&mut bytes);
+        count_copied(length);
         Self {
             content: Content::Own(bytes),
         }

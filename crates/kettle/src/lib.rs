@@ -80,7 +80,7 @@ pub use request::{IntoRequest, Request, Response};
 pub use server::{ListenAddress, Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};
 pub use sleep::{Sleep, sleep};
-pub use stats::{LongestTurn, Stats};
+pub use stats::{LongestTurn, MethodStats, Stats};
 pub use streaming::{IntoStreamingRequest, Streaming};
 #[cfg(feature = "tokio-host")]
 pub use tokio_host::TokioServer;

@@ -35,6 +35,7 @@ use acceptor::Acceptor;
 use clients::Clients;
 use connecting::Connecting;
 use connection::Connection;
+use kettle_buf::copied_bytes;
 use kettle_io::{Completion, Driver, OpKind, Patience, Token};
 use kettle_proto::limits::Limits;
 use kettle_proto::{Instant, Status};
@@ -89,6 +90,8 @@ pub(crate) struct Reactor {
     /// Whoever drives this loop waits for other threads too.
     wakeable: bool,
     stop: Stop,
+    /// What this thread had copied when the turn began.
+    copied: u64,
 }
 
 /// A socket of the loop.
@@ -140,6 +143,7 @@ impl Reactor {
             lookups: 0,
             wakeable: false,
             stop: Stop::Running,
+            copied: 0,
         }
     }
 
@@ -204,6 +208,7 @@ impl Reactor {
 
     /// One turn; sleeps at most until `until`.
     fn turn(&mut self, until: Option<Instant>) -> io::Result<()> {
+        self.copied = copied_bytes();
         self.wait(until)?;
         self.work();
         Ok(())
@@ -230,9 +235,12 @@ impl Reactor {
     }
 
     /// Shows others what this loop has done and holds.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let pending = self.pending as u64;
         self.stats.pending.store(pending, Ordering::Relaxed);
+        let copied = copied_bytes();
+        LoopStats::add(&self.stats.copied, copied - self.copied);
+        self.copied = copied;
         self.stats.publish_driver(self.driver.stats());
     }
 
@@ -402,6 +410,7 @@ impl Reactor {
         if self.woken.is_empty() {
             return;
         }
+        LoopStats::add(&self.stats.wakes, self.woken.len() as u64);
         for alarm in std::mem::take(&mut self.woken) {
             match alarm.ring() {
                 Target::Task(task) => self.poll_task(task),

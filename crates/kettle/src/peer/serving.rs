@@ -13,7 +13,7 @@ use crate::request::Origin;
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
 use crate::{Inbound, Outbound, Reply, Request, Status};
-use kettle_buf::Chain;
+use kettle_buf::{Chain, copied_bytes};
 use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Instant, Machine, Metadata, Method};
 use std::fmt;
@@ -169,8 +169,12 @@ impl Serving {
         let Some(Stage::Handler(handler)) = stage(&mut self.calls, call) else {
             return;
         };
+        let copied = copied_bytes();
         let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
         let (route, polled) = (handler.route(), handler.poll(turn, &mut reply));
+        let cost = reply.cost(copied);
+        let counters = turn.stats.method(route, &self.hosted.router);
+        counters.polled(cost);
         self.count_poll(turn, route);
         match polled {
             Poll::Ready(()) => drop(self.take(call)),
@@ -336,9 +340,14 @@ impl Serving {
         let origin = Origin::hosted(self.remote, head.deadline, route.path);
         let mut request = Some(Request::incoming(message, head.metadata, origin));
         let interceptors = &self.hosted.interceptors;
+        let copied = copied_bytes();
         let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
         let request = &mut request;
         let waits = Handler::start(turn, &mut reply, head.route, route, interceptors, request);
+        let cost = reply.cost(copied);
+        let counters = turn.stats.method(head.route, &self.hosted.router);
+        counters.started();
+        counters.polled(cost);
         self.count_poll(turn, head.route);
         waits
     }

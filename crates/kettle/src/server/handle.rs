@@ -237,6 +237,7 @@ impl Shared {
         if let Some(running) = &self.running {
             running.add_to(&mut total);
         }
+        self.pool.add_to(&mut total);
         total.held_bytes = self.holdings.bytes();
         total
     }

@@ -1,5 +1,6 @@
 //! The call suite: what a call promises, on every I/O model.
 
+mod accounting;
 mod blocking;
 mod blocking_streams;
 mod both;
