@@ -23,6 +23,7 @@ pub mod codegen;
 mod command;
 mod composed;
 mod context;
+mod detector;
 mod endpoint;
 mod error;
 mod extensions;

@@ -28,7 +28,7 @@ use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
 use crate::peer::{Hosted, Spare};
 use crate::pool::Pool;
-use crate::stats::LoopStats;
+use crate::stats::{LoopStats, Stats};
 use crate::stopping::{Due, Stop};
 use crate::timers::Timers;
 use acceptor::Acceptor;
@@ -58,6 +58,15 @@ pub(crate) struct Serves {
     pub(crate) pool: Arc<Pool>,
     /// For all threads.
     pub(crate) context: Context,
+}
+
+impl Serves {
+    /// Adds what is counted once for all of a server's loops, threads and tasks.
+    pub(crate) fn add_to(&self, total: &mut Stats) {
+        self.pool.add_to(total);
+        total.held_bytes = self.hosted.holdings.bytes();
+        total.long_holds = self.hosted.long_holds();
+    }
 }
 
 /// One event loop.

@@ -40,6 +40,9 @@ pub struct Stats {
     /// together, gathering what came in parts. What the kernel copies, and what handlers copy of their own
     /// accord, is not among them.
     pub copied_bytes: u64,
+    /// Small slices of messages that were kept for too long, and keep large blocks: those that
+    /// [`crate::ServerBuilder::hold_detector`] has warned of.
+    pub long_holds: u64,
     /// Handlers and tasks that were woken.
     pub wakes: u64,
     /// Calls that were handed over to the pool's threads.

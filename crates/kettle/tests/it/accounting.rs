@@ -2,8 +2,14 @@
 
 use crate::harness::{Host, block_on, host, host_so};
 use crate::regions;
-use kettle::{MethodStats, Model, Server, Service};
+use bytes::Bytes;
+use kettle::{
+    BoxAnswer, Channel, Inbound, MethodInfo, MethodStats, Model, Outbound, Request, Response,
+    Server, Service,
+};
 use kettle_testkit::trial::{Behaviour, Task, task};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 crate::on_every_model! {
     a_small_reply_is_copied_once
@@ -112,10 +118,61 @@ fn hand_overs_and_wakes_are_counted() {
     for _ in 0..3 {
         block_on(client.run(task(Behaviour::Echo))).unwrap();
     }
-    host.until("three hand-overs", |host| {
-        host.server.stats().hand_overs == 3
+    host.until("three wakes by the pool", |host| {
+        3 <= host.server.stats().wakes
     });
     let stats = host.server.stats();
-    assert!(3 <= stats.wakes, "the pool wakes the loop: {stats:?}");
+    assert_eq!(stats.hand_overs, 3);
     assert!(0 < stats.buffer_allocations, "{stats:?}");
+}
+
+/// Keeps the first bytes of each request: as they came, or copied.
+struct Keeper {
+    kept: Mutex<Vec<Bytes>>,
+    copies: bool,
+}
+
+impl Service for Keeper {
+    fn name(&self) -> &'static str {
+        "test.Keeper"
+    }
+
+    fn methods(&self) -> &'static [MethodInfo] {
+        const METHODS: &[MethodInfo] = &[MethodInfo::new("Keep", false, false)];
+        METHODS
+    }
+
+    fn call(&self, _: usize, request: Request<Inbound>) -> BoxAnswer {
+        let bytes = request.into_inner().into_bytes().unwrap().slice(..4);
+        let bytes = match self.copies {
+            true => Bytes::copy_from_slice(&bytes),
+            false => bytes,
+        };
+        self.kept.lock().unwrap().push(bytes);
+        kettle::answer(async { Ok(Response::new(Outbound::from_bytes(Bytes::new()))) })
+    }
+}
+
+#[test]
+fn slices_that_are_kept_are_found() {
+    let after = Duration::from_millis(50);
+    for copies in [false, true] {
+        let kept = Mutex::default();
+        let server = Server::builder().hold_detector(after);
+        let server = server.add_service(Keeper { kept, copies });
+        let server = server.spawn("127.0.0.1:0").unwrap();
+        let url = format!("kettle://{}", server.local_addr());
+        let channel = block_on(Channel::connect(url)).unwrap();
+        for message in [&b"small"[..], &[1; 100 << 10]] {
+            let message = Outbound::from_bytes(Bytes::copy_from_slice(message));
+            block_on(channel.call("/test.Keeper/Keep", Request::new(message))).unwrap();
+        }
+        // The large message has a buffer of its own.
+        let begin = Instant::now();
+        while server.stats().long_holds < 1 && begin.elapsed() < 10 * after {
+            std::thread::yield_now();
+        }
+        let wanted = if copies { 0 } else { 1 };
+        assert_eq!(server.stats().long_holds, wanted, "with copies: {copies}");
+    }
 }
