@@ -40,6 +40,7 @@ mod peer;
 mod pending;
 mod pool;
 mod reactor;
+mod recorder;
 mod remote;
 mod repeat;
 mod request;
@@ -72,6 +73,7 @@ pub use kettle_io::{
 };
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;
+pub use recorder::{Recorded, Recorder, RecorderBuilder};
 pub use request::{IntoRequest, Request, Response};
 pub use server::{ListenAddress, Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};

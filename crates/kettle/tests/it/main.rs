@@ -12,6 +12,7 @@ mod nested;
 mod on_tokio;
 mod pool;
 mod raw;
+mod recording;
 mod recovery;
 mod repeat;
 mod servers;
