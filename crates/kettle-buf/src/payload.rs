@@ -262,9 +262,17 @@ impl Payload {
         }
     }
 
+    /// The file regions, front first.
+    pub fn regions(&self) -> impl Iterator<Item = &FileRegion> {
+        self.pieces().filter_map(|piece| match piece {
+            Piece::File(region) => Some(region),
+            Piece::Memory(_) => None,
+        })
+    }
+
     /// Whether any piece is a file region.
     pub fn has_regions(&self) -> bool {
-        self.pieces().any(|piece| matches!(piece, Piece::File(_)))
+        self.regions().next().is_some()
     }
 
     /// Takes the pieces apart; the packed tail comes last as memory.

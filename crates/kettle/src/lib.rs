@@ -21,6 +21,7 @@ mod clock;
 mod codec;
 pub mod codegen;
 mod command;
+mod composed;
 mod context;
 mod endpoint;
 mod error;
@@ -36,6 +37,7 @@ mod local;
 mod mailbox;
 mod numbered;
 mod outbox;
+mod outgoing;
 mod peer;
 mod pending;
 mod pool;
@@ -60,19 +62,21 @@ mod wake_queue;
 pub use answer::{Answer, BoxAnswer, Reply, answer};
 pub use channel::{Channel, ChannelBuilder};
 pub use codec::{Inbound, Outbound};
+pub use composed::{BytesField, Composed, MessageField};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::Error;
 pub use extensions::Extensions;
 pub use finish::Disconnect;
 pub use hosting::Hosting;
 pub use interceptor::{Interceptor, Next};
-pub use kettle_buf::Encode;
+pub use kettle_buf::{Encode, FileRegion, Payload, Segment};
 pub use kettle_io::{
     Address, Driver, DriverConfig, Feature, Model, PeerCredentials, Probe, SystemCalls,
     UringFeatures,
 };
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;
+pub use outgoing::Outgoing;
 pub use recorder::{Recorded, Recorder, RecorderBuilder};
 pub use request::{IntoRequest, Request, Response};
 pub use server::{ListenAddress, Server, ServerBuilder, ServerHandle};

@@ -10,7 +10,7 @@ use crate::mailbox::Target;
 use crate::numbered::NumberMap;
 use crate::peer::waiting::Waiting;
 use crate::{Metadata, Status};
-use kettle_buf::{Chain, Segment};
+use kettle_buf::Chain;
 use kettle_proto::{CallId, Code, Event, Head, Instant, Machine, OpenError, ProtocolError};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -362,9 +362,13 @@ fn open_unary(
     now: Instant,
     machine: &mut dyn Machine,
     head: Head<'_>,
-    message: &Segment,
+    message: &Chain,
 ) -> Result<CallId, OpenError> {
-    match machine.open_unary(now, &head, message)? {
+    let short = match message.segment_count() {
+        0 | 1 => machine.open_unary(now, &head, message.front())?,
+        _ => None,
+    };
+    match short {
         Some(call) => Ok(call),
         None => machine.open(now, head, Some(message.clone().into()), true),
     }

@@ -1,9 +1,10 @@
 //! Streams on their way out: when they are polled, and when they have to wait for room.
 
 use crate::Status;
+use crate::codec::encoded;
 use crate::outbox::HIGH_BYTES;
-use crate::source::{BoxSource, Sink};
-use bytes::BytesMut;
+use crate::outgoing::Sink;
+use crate::source::BoxSource;
 use kettle_buf::{Encode, Payload};
 use kettle_proto::{CallId, Machine};
 use std::collections::VecDeque;
@@ -139,9 +140,7 @@ struct Outlet<'a> {
 impl Sink for Outlet<'_> {
     fn encode(&mut self, message: &dyn Encode) {
         if !self.machine.encode_message(self.call, message, false) {
-            let mut bytes = BytesMut::with_capacity(message.encoded_len());
-            message.encode(&mut bytes);
-            self.send(bytes.into());
+            self.send(encoded(message));
         }
     }
 

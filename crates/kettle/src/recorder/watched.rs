@@ -3,8 +3,9 @@
 use super::Shared;
 use super::payloads::Payloads;
 use super::tally::{Flow, Tally};
+use crate::outgoing::Sink;
 use crate::remote::Remote;
-use crate::source::{BoxSource, Sink, Source};
+use crate::source::{BoxSource, Source};
 use crate::{Code, Inbound, Outbound, Request, Response, Status};
 use kettle_buf::{Encode, Payload};
 use std::mem;

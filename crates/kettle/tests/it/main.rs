@@ -14,6 +14,7 @@ mod pool;
 mod raw;
 mod recording;
 mod recovery;
+mod regions;
 mod repeat;
 mod servers;
 #[cfg(feature = "tokio-host")]
