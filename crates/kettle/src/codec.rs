@@ -97,6 +97,14 @@ impl Inbound {
         Streaming::new(self.body, |message| Ok(Inbound::new(message)))
     }
 
+    /// The message; the stream's receiver, where it is one.
+    pub(crate) fn as_message(&mut self) -> Result<&Chain, &mut Receiver> {
+        match &mut self.body {
+            Body::Message(message) => Ok(message),
+            Body::Stream(receiver) => Err(receiver),
+        }
+    }
+
     #[inline]
     fn into_message(self) -> Result<Chain, Status> {
         match self.body {

@@ -43,6 +43,7 @@ mod peer;
 mod pending;
 mod pool;
 mod reactor;
+mod recorder;
 mod remote;
 mod repeat;
 mod request;
@@ -77,6 +78,7 @@ pub use kettle_io::{
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;
 pub use outgoing::Outgoing;
+pub use recorder::{Recorded, Recorder, RecorderBuilder};
 pub use request::{IntoRequest, Request, Response};
 pub use server::{ListenAddress, Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};

@@ -13,6 +13,7 @@ mod nested;
 mod on_tokio;
 mod pool;
 mod raw;
+mod recording;
 mod recovery;
 mod regions;
 mod repeat;
