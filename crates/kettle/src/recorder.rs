@@ -137,7 +137,8 @@ impl Recorder {
     }
 
     /// Ends the recording: waits until what has ended is written, with a last line that says how many calls
-    /// there are. Calls that end later are not recorded. Does nothing the second time.
+    /// there are. Calls that end later are not recorded. Does nothing the second time. Blocks as long as the disk
+    /// takes, and so does dropping the last clone.
     pub fn stop(&self) -> Recorded {
         self.closing.close();
         self.recorded()

@@ -16,6 +16,7 @@ use crate::schema::Kind;
 use crate::table::{counted, grouped, number};
 use excerpt::{Excerpt, slots};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
@@ -29,6 +30,9 @@ const TURN_MOST: Duration = Duration::from_secs(3);
 
 /// With fewer calls in a turn than this, one more or less shows in every figure.
 const FEW_CALLS: f64 = 200.0;
+
+/// Methods that are named in a note.
+const NAMES_MAX: usize = 5;
 
 /// Statuses of calls that their clients gave up: they would not end by themselves.
 const GIVEN_UP: [&str; 2] = ["CANCELLED", "DEADLINE_EXCEEDED"];
@@ -118,6 +122,7 @@ impl Replay {
             period,
             pieces,
         } = Excerpt::of(&moments, length, turn);
+        warnings.extend(left_out(&calls, &moments));
         let (slots, connections) = slots(&calls);
         let (own, mut large) = (program.is_some(), 0);
         let scripted = moments.into_iter().map(|(number, at)| {
@@ -192,7 +197,7 @@ impl Replay {
         };
         if (self.script.calls.len() as f64 * times) < FEW_CALLS {
             text.push_str(
-                " That is few: figures differ by chance. --duration or --speed make more.",
+                "\nThat is few: figures differ by chance. --duration or --speed make more.",
             );
         }
         text
@@ -287,6 +292,25 @@ fn keep_repeatable(recording: &mut Recording, file: &str) -> Result<(), Failure>
         recording.warnings.push(format!("{calls} left out, {why}"));
     }
     Ok(())
+}
+
+/// Says which methods have calls in the recording, but none among those with these numbers.
+fn left_out(calls: &[RecordedCall], moments: &[(usize, Duration)]) -> Option<String> {
+    let mut methods: BTreeSet<_> = calls.iter().map(|call| &*call.method).collect();
+    for (number, _) in moments {
+        methods.remove(&*calls[*number].method);
+    }
+    let names: Vec<_> = methods
+        .iter()
+        .take(NAMES_MAX)
+        .map(|name| name.trim_start_matches('/'))
+        .collect();
+    let others = match methods.len() - names.len() {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    let text = format!("no call of {}{others} is in those pieces", names.join(", "));
+    (!methods.is_empty()).then_some(text)
 }
 
 fn replayed(call: &RecordedCall, own: bool) -> Replayed {

@@ -111,7 +111,7 @@ fn what_was_recorded_is_replayed_on_every_model() {
     );
     assert!(lab.stdout.contains(&heading), "{}", lab.stdout);
     for line in [
-        "echo.v1.Echo/Unary unary 3 50.0 % 7 B 7 B",
+        "echo.v1.Echo/Unary unary 3 50.0 % 5 B 7 B 7 B 303 B",
         "echo.v1.Echo/ClientStream client-stream 1 16.7 % 2 × 7 B 7 B 4 B 4 B",
         "echo.v1.Echo/ServerStream server-stream 1 16.7 % 9 B 9 B 4 × 7 B 7 B",
         "echo.v1.Echo/Bidi bidi 1 16.7 % 2 × 5 B 5 B 2 × 8 B 8 B",

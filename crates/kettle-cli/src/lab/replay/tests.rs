@@ -82,8 +82,8 @@ fn a_recording_is_told_with_methods_shares_and_sizes() {
         "f: 4 calls in 0.40 s, on 1 connection at a time: 10.0/s.",
         "a.B/C unary 3 75.0 % 10 B 10 B 20 B 20 B 7.00 µs",
         "a.B/D bidi 1 25.0 % 12 × 100 B 100 B 3 × 2.00 KiB 2.00 KiB 7.00 µs",
-        "A turn of 0.60 s makes them 1.50 times. That is few: figures differ by chance. --duration or --speed make \
-         more.",
+        "A turn of 0.60 s makes them 1.50 times.",
+        "That is few: figures differ by chance. --duration or --speed make more.",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n{text}");
     }
@@ -144,6 +144,26 @@ fn only_calls_that_can_be_made_again_are_made_to_a_server_of_ones_own() {
             .contains("no call that can be made again"),
         "{failure}"
     );
+}
+
+#[test]
+fn methods_that_a_turn_leaves_out_are_told() {
+    let mut calls: Vec<_> = (0..1001)
+        .map(|n| RecordedCall {
+            at: Duration::from_millis(20 * n),
+            ..call("/a/B")
+        })
+        .collect();
+    // The first piece ends at 150 ms, the second begins at 1.001 s.
+    calls[20] = RecordedCall {
+        at: calls[20].at,
+        ..call("/a/Seldom")
+    };
+    let replay = Replay::new(recording(calls.clone()), "f".to_owned(), options(1.0));
+    let wanted = "Note: f: no call of a/Seldom is in those pieces.";
+    assert!(said(&replay).contains(wanted), "{}", said(&replay));
+    let whole = Replay::new(recording(calls), "f".to_owned(), options(10.0));
+    assert!(!said(&whole).contains("Note"), "{}", said(&whole));
 }
 
 #[test]
