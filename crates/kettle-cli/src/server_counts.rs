@@ -35,6 +35,7 @@ pub struct SystemCallCounts {
     pub connect: u64,
     pub receive: u64,
     pub send: u64,
+    pub file: u64,
     pub wait: u64,
     pub enter: u64,
     pub control: u64,
@@ -60,6 +61,7 @@ impl From<&Stats> for ServerCounts {
                 connect: calls.connect,
                 receive: calls.receive,
                 send: calls.send,
+                file: calls.file,
                 wait: calls.wait,
                 enter: calls.enter,
                 control: calls.control,
@@ -80,9 +82,10 @@ mod tests {
         stats.calls = 7;
         stats.system_calls.send = 5;
         stats.system_calls.wait = 2;
+        stats.system_calls.file = 3;
         let counts = ServerCounts::from(&stats);
         let line = serde_json::to_string(&counts).unwrap();
         assert_eq!(serde_json::from_str::<ServerCounts>(&line).unwrap(), counts);
-        assert_eq!((counts.calls, counts.system_calls.total), (7, 7));
+        assert_eq!((counts.calls, counts.system_calls.total), (7, 10));
     }
 }
