@@ -57,6 +57,8 @@ pub enum Command {
     Call(CallArgs),
     Bench(BenchArgs),
     Lab(LabArgs),
+    #[command(hide = true)]
+    Hold(HoldArgs),
     Models(ModelsArgs),
     Completions(CompletionsArgs),
 }
@@ -387,8 +389,11 @@ pub struct LabArgs {
     /// Make a connection for each call, and close it; --connections says how many at a time.
     #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
     pub churn: bool,
-    /// Measure every load that the lab knows, in about ten minutes: from 1 to 1,000 busy connections, up to
-    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
+    /// Over Unix-domain sockets in the temporary folder, in place of TCP on loopback.
+    #[arg(long, conflicts_with = "server")]
+    pub unix: bool,
+    /// Measure every load that the lab knows, in about twenty minutes: from 1 to 1,000 busy connections, up to
+    /// 40,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
     /// connections that come and go.
     #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
     pub full: bool,
@@ -398,6 +403,20 @@ pub struct LabArgs {
     /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
+}
+
+/// For the lab: open connections, print how many were served as a line of JSON, and hold them until stdin
+/// ends.
+#[derive(Debug, ClapArgs)]
+pub struct HoldArgs {
+    /// The server.
+    pub url: String,
+    /// Connections.
+    #[arg(long, value_name = "N", value_parser = count(0, CONNECTIONS_MAX))]
+    pub connections: usize,
+    /// How long each may wait to be served.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub connect_timeout: Duration,
 }
 
 /// List the I/O models and whether this machine runs them.

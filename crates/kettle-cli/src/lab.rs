@@ -1,19 +1,27 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
-//! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
-//! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found and `column.rs` what is told of it, `report.rs` and
-//! `conclusion.rs` tell it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
+//! `plan.rs` says what is measured, `traffic.rs` under which loads and `subject.rs` whom. `measure.rs` measures one cell
+//! of it, with the `servers.rs` of a turn (each a `server_process.rs` or a `command_process.rs`) and its `clients.rs`,
+//! of which idle ones may be in processes beside it (`holder_process.rs`).
+//!
+//! `cell.rs` keeps what was found and `column.rs` what is told of it. `report.rs` prints it and `page.rs` draws it,
+//! `conclusion.rs` says what follows from it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
 
 mod cell;
+mod clients;
 mod column;
 mod command_process;
 mod conclusion;
+mod holder_process;
 mod measure;
+mod own_process;
 mod page;
 mod plan;
 mod raw;
 mod report;
 mod server_process;
+mod servers;
+mod socket_folder;
 mod subject;
 mod tail;
 mod traffic;
@@ -22,14 +30,14 @@ mod verdict;
 pub use page::{try_folder, write as write_page};
 pub use plan::Plan;
 pub use raw::{try_file, write as write_raw};
-pub use subject::{OwnServer, Subject};
+pub use subject::{OwnServer, Subject, Transport};
 pub use traffic::{Load, Work};
 use verdict::Verdict;
 
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, millis};
 use cell::Cell;
 use kettle::Model;
 use measure::{Measured, Setup};
@@ -93,7 +101,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
         cores,
         interrupt,
     };
-    let progress = Progress::new(plan.steps() as u64);
+    let progress = Progress::new(millis(plan.estimate()));
     let mut results = Results {
         loads: Vec::new(),
         verdicts: Vec::new(),
@@ -146,7 +154,7 @@ fn run_load(setup: &Setup<'_>, load: Load, progress: &Progress) -> Result<LoadRe
                     Measured::Interrupted => return Ok(LoadResults { load, cells }),
                 }
             }
-            progress.step();
+            progress.advance(millis(setup.plan.estimate_turn(&cell.row, round)));
         }
     }
     Ok(LoadResults { load, cells })

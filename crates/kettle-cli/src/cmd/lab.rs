@@ -5,13 +5,20 @@ use crate::call;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::lab::{self, Load, OwnServer, Plan, Subject, Work};
+use crate::lab::{self, Load, OwnServer, Plan, Subject, Transport, Work};
 use crate::load::Window;
 use crate::log;
 use crate::schema::{Kind, Schema};
 use kettle::Model;
 use std::io::Write;
 use std::process::ExitCode;
+
+/// Connections of one server process at most, where the limit on open files allows more: a load is to
+/// be the same on machines whose limits are not.
+const EACH_MAX: usize = 20_000;
+
+/// Server processes at most, each with one beside it that holds its idle connections.
+const PROCESSES_MAX: usize = 64;
 
 /// Measures, prints tables, and keeps the raw results when asked to.
 pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -20,10 +27,10 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let report = args.report.clone();
     json.as_deref().map(lab::try_file).transpose()?;
     report.as_deref().map(lab::try_folder).transpose()?;
-    let plan = plan(args)?;
     descriptors::raise_limit();
+    let plan = plan(args)?;
     for load in &plan.loads {
-        descriptors::need(load.total())?;
+        check(load)?;
     }
     let interrupt = Interrupt::install()?;
     let results = lab::run(&plan, &interrupt, out)?;
@@ -45,20 +52,38 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Whether this machine lets us hold a load's connections.
+fn check(load: &Load) -> Result<(), Failure> {
+    descriptors::need(load.held_by_generator())?;
+    if PROCESSES_MAX < load.processes {
+        return Err(Failure::Text(format!(
+            "{} connections would need {} server processes, and the lab starts {PROCESSES_MAX} at most: raise \
+             `ulimit -n`, or ask for fewer",
+            load.total(),
+            load.processes
+        )));
+    }
+    Ok(())
+}
+
 fn plan(args: LabArgs) -> Result<Plan, Failure> {
     let subject = subject(&args)?;
-    let own = own_load(&args);
+    let loads = match (own_load(&args), args.full) {
+        (Some(own), _) => vec![own],
+        (None, true) => Load::full(),
+        (None, false) => Load::USUAL.to_vec(),
+    };
+    let each_max = descriptors::connections_max().min(EACH_MAX);
     Ok(Plan {
         models: if args.models.is_empty() {
             Model::ALL.to_vec()
         } else {
             args.models
         },
-        loads: match (own, args.full) {
-            (Some(own), _) => vec![own],
-            (None, true) => Load::full(),
-            (None, false) => Load::USUAL.to_vec(),
-        },
+        loads: loads
+            .into_iter()
+            .map(|load| load.with_processes_of(each_max))
+            .collect(),
         subject,
         rounds: args.rounds,
         window: Window {
@@ -88,6 +113,10 @@ fn subject(args: &LabArgs) -> Result<Subject, Failure> {
         }
         return Ok(Subject::Echo {
             payload: args.payload,
+            transport: match args.unix {
+                true => Transport::Unix,
+                false => Transport::Tcp,
+            },
         });
     };
     let method = Schema::load(&args.protos)?.method(method)?;

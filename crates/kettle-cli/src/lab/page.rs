@@ -283,7 +283,7 @@ mod tests {
     use super::*;
     use crate::lab::cell::Reason;
     use crate::lab::plan::Row;
-    use crate::lab::subject::Subject;
+    use crate::lab::subject::{Subject, Transport};
     use crate::load::Window;
     use std::time::Duration;
 
@@ -309,7 +309,10 @@ mod tests {
         let plan = Plan {
             models: vec![Model::Blocking, Model::Epoll],
             loads: loads.to_vec(),
-            subject: Subject::Echo { payload: 128 },
+            subject: Subject::Echo {
+                payload: 128,
+                transport: Transport::Tcp,
+            },
             rounds: 3,
             window: Window {
                 warmup: Duration::ZERO,

@@ -45,6 +45,7 @@ struct Settings<'a> {
     models: Vec<&'a str>,
     /// Null of a server of one's own, and the other way round.
     payload: Option<usize>,
+    transport: Option<String>,
     server: Option<&'a str>,
     call: Option<&'a str>,
     message_bytes: Option<usize>,
@@ -110,13 +111,14 @@ fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {
 }
 
 fn settings(plan: &Plan) -> Settings<'_> {
-    let (payload, own) = match &plan.subject {
-        Subject::Echo { payload } => (Some(*payload), None),
+    let (echo, own) = match &plan.subject {
+        Subject::Echo { payload, transport } => (Some((*payload, transport)), None),
         Subject::Own(own) => (None, Some(own)),
     };
     Settings {
         models: plan.models.iter().map(|model| model.name()).collect(),
-        payload,
+        payload: echo.map(|(payload, _)| payload),
+        transport: echo.map(|(_, transport)| transport.to_string()),
         server: own.map(|own| own.command.as_str()),
         call: own.map(|own| own.path.trim_start_matches('/')),
         message_bytes: own.map(|own| own.message.len()),

@@ -27,7 +27,7 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
     let seconds = plan.estimate().as_secs_f64().ceil();
     writeln!(
         out,
-        "Comparing {} on loopback: {}, {} rounds of {:?} in turns, {place}.",
+        "Comparing {}: {}, {} rounds of {:?} in turns, {place}.",
         models.join(", "),
         plan.subject,
         plan.rounds,

@@ -24,9 +24,20 @@ pub enum Subject {
     Echo {
         /// Bytes of each payload, there and back.
         payload: usize,
+        /// What its connections are.
+        transport: Transport,
     },
     /// Another server.
     Own(OwnServer),
+}
+
+/// What connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP on loopback.
+    Tcp,
+    /// Unix-domain sockets.
+    Unix,
 }
 
 /// A server that the lab knows nothing of but how to start and how to call it.
@@ -69,7 +80,9 @@ impl Subject {
         interrupt: &Interrupt,
     ) -> Result<Box<dyn LabServer>, Failure> {
         Ok(match self {
-            Subject::Echo { .. } => Box::new(ServerProcess::start(model, cores)?),
+            Subject::Echo { transport, .. } => {
+                Box::new(ServerProcess::start(model, *transport, cores)?)
+            }
             Subject::Own(own) => Box::new(CommandProcess::start(own, model, cores, interrupt)?),
         })
     }
@@ -77,7 +90,7 @@ impl Subject {
     /// The call that is made again and again under a load.
     pub fn call(&self, load: &Load) -> Call {
         match self {
-            Subject::Echo { payload } => load.echo(*payload),
+            Subject::Echo { payload, .. } => load.echo(*payload),
             Subject::Own(own) => Call::new(Arc::clone(&own.path), own.message.clone()),
         }
     }
@@ -112,11 +125,22 @@ impl Subject {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "TCP on loopback",
+            Transport::Unix => "Unix-domain sockets",
+        })
+    }
+}
+
 /// For the heading of the results.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Echo { payload } => write!(f, "{payload} B payload"),
+            Subject::Echo { payload, transport } => {
+                write!(f, "{payload} B payload over {transport}")
+            }
             Subject::Own(OwnServer {
                 command,
                 path,
