@@ -312,7 +312,9 @@ impl BenchArgs {
 ///
 /// The loads: 1 connection with 1 call in flight; 64 with 1; 64 with 16; 64 with 1 beside 1,000 idle
 /// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
-/// serves one connection at a time, so it is also measured with one.
+/// serves one connection at a time, so it is also measured with one. Connections that one server process
+/// cannot hold, for its limit on open files or more than 20,000, are shared by several (64 at most); what
+/// they cost is added up.
 ///
 /// With --server a server of one's own is measured in the same way, with one unary call made again and
 /// again. How many system calls it makes is not known, because only `kettle serve` counts them. It is
@@ -328,6 +330,7 @@ Examples:
   kettle lab
   kettle lab --models epoll,poll,select --connections 500 --in-flight 4
   kettle lab --idle 5000 --models poll,epoll --json results.json
+  kettle lab --unix --connections 64
   kettle lab --payload 4096 --duration 2 --rounds 5
   kettle lab --server 'target/release/server --quiet' \\
       --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto")]
@@ -392,7 +395,7 @@ pub struct LabArgs {
     /// Over Unix-domain sockets in the temporary folder, in place of TCP on loopback.
     #[arg(long, conflicts_with = "server")]
     pub unix: bool,
-    /// Measure every load that the lab knows, in about twenty minutes: from 1 to 1,000 busy connections, up to
+    /// Measure every load that the lab knows, in about a quarter of an hour: from 1 to 1,000 busy connections, up to
     /// 40,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
     /// connections that come and go.
     #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
@@ -400,7 +403,8 @@ pub struct LabArgs {
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
+    /// Also write a page with charts into this folder (index.html), all rounds beside it (results.json), and
+    /// tables in Markdown (tables.md).
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
 }

@@ -4,8 +4,10 @@
 //! of it, with the `servers.rs` of a turn (each a `server_process.rs` or a `command_process.rs`) and its `clients.rs`,
 //! of which idle ones may be in processes beside it (`holder_process.rs`).
 //!
-//! `cell.rs` keeps what was found and `column.rs` what is told of it. `report.rs` prints it and `page.rs` draws it,
-//! `conclusion.rs` says what follows from it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
+//! `cell.rs` keeps what was found and `column.rs` what is told of it. `report.rs` prints it, `page.rs` draws it,
+//! `markdown.rs` has tables of it for documents,
+//! `conclusion.rs` says what follows from it in the words of `recommendation.rs`, `verdict.rs` judges claims by it,
+//! `raw.rs` writes it down.
 
 mod cell;
 mod clients;
@@ -13,11 +15,13 @@ mod column;
 mod command_process;
 mod conclusion;
 mod holder_process;
+mod markdown;
 mod measure;
 mod own_process;
 mod page;
 mod plan;
 mod raw;
+mod recommendation;
 mod report;
 mod server_process;
 mod servers;
@@ -38,6 +42,7 @@ use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, millis};
+use crate::terminal::utf8_columns;
 use cell::Cell;
 use kettle::Model;
 use measure::{Measured, Setup};
@@ -114,7 +119,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
             break;
         }
         let found = run_load(&setup, load, &progress)?;
-        progress.suspend(|| report::write_load(&found, out))?;
+        progress.suspend(|| report::write_load(&found, utf8_columns(), out))?;
         results.loads.push(found);
     }
     progress.done();

@@ -26,6 +26,7 @@ mod progress;
 mod schema;
 mod server_counts;
 mod table;
+mod terminal;
 
 use clap::Parser;
 use std::io::{self, Write};

@@ -8,9 +8,9 @@ use std::fs;
 
 const SHORT: &str = "--duration 80ms --warmup 5ms";
 
-/// Columns of a row with figures: the model, calls/s, p50 and p99 with their units, CPU and its
+/// Words of a row with figures: the model, calls/s, p50, p99 and p99.9 with their units, CPU and its
 /// spread, system calls, switches, memory with its unit.
-const WORDS: usize = 12;
+const WORDS: usize = 14;
 
 /// The rows of a model: its figures or the reason, without the name.
 fn rows<'a>(stdout: &'a str, model: &str) -> Vec<Vec<&'a str>> {
@@ -81,6 +81,8 @@ fn a_report_is_a_page_with_everything_beside_it() {
     let raw: Value =
         serde_json::from_str(&fs::read_to_string(report.join("results.json")).unwrap()).unwrap();
     check_raw(&raw);
+    let tables = fs::read_to_string(report.join("tables.md")).unwrap();
+    assert!(tables.contains("\n| load | poll | epoll |\n") && tables.contains("\n| 64 × 16 | "));
     let verdicts = raw["verdicts"].as_array().unwrap();
     let epoll = verdicts
         .iter()
