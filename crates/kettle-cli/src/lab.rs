@@ -1,13 +1,12 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
-//! `plan.rs` says what is measured, `traffic.rs` under which loads and `subject.rs` whom. `measure.rs` measures one cell
-//! of it, with the `servers.rs` of a turn (each a `server_process.rs` or a `command_process.rs`) and its `clients.rs`,
-//! of which idle ones may be in processes beside it (`holder_process.rs`).
+//! `plan.rs` says what is measured, `traffic.rs` (or a recording, `replay.rs`) under which loads and `subject.rs` whom.
+//! `measure.rs` measures one cell of it, with the `servers.rs` of a turn (each a `server_process.rs` or a
+//! `command_process.rs`) and its `clients.rs`, of which idle ones may be in processes beside it (`holder_process.rs`).
 //!
 //! `cell.rs` keeps what was found and `column.rs` what is told of it. `report.rs` prints it, `page.rs` draws it,
-//! `markdown.rs` has tables of it for documents,
-//! `conclusion.rs` says what follows from it in the words of `recommendation.rs`, `verdict.rs` judges claims by it,
-//! `raw.rs` writes it down.
+//! `markdown.rs` has tables of it for documents, `conclusion.rs` says what follows from it in the words of
+//! `recommendation.rs`, `verdict.rs` judges claims by it, `raw.rs` writes it down.
 
 mod cell;
 mod clients;
@@ -22,6 +21,7 @@ mod page;
 mod plan;
 mod raw;
 mod recommendation;
+mod replay;
 mod report;
 mod server_process;
 mod servers;
@@ -34,7 +34,8 @@ mod verdict;
 pub use page::{try_folder, write as write_page};
 pub use plan::Plan;
 pub use raw::{try_file, write as write_raw};
-pub use subject::{OwnServer, Subject, Transport};
+pub use replay::{Replay, ReplayOptions};
+pub use subject::{OwnProgram, OwnServer, Subject, Transport};
 pub use traffic::{Load, Work};
 use verdict::Verdict;
 
@@ -124,7 +125,9 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     }
     progress.done();
     results.interrupted = interrupt.is_set();
-    results.verdicts = verdict::verdicts(&results.loads);
+    if plan.subject.replay().is_none() {
+        results.verdicts = verdict::verdicts(&results.loads);
+    }
     report::write_ending(plan, &results, out)?;
     Ok(results)
 }

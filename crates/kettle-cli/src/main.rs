@@ -23,6 +23,7 @@ mod metadata;
 mod proc_listener;
 mod proc_sample;
 mod progress;
+mod recording;
 mod schema;
 mod server_counts;
 mod table;

@@ -29,8 +29,13 @@ impl Table {
         }
     }
 
-    /// Adds a row of as many cells as the heading has, and what stands behind them, which has no heading.
-    pub fn row(&mut self, cells: Vec<String>, behind: String) {
+    /// Adds a row of as many cells as the heading has.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.row_with(cells, String::new());
+    }
+
+    /// The same with something behind it, which has no heading.
+    pub fn row_with(&mut self, cells: Vec<String>, behind: String) {
         assert_eq!(
             cells.len(),
             self.heading.len(),
@@ -174,14 +179,8 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let mut table = Table::new(&["model", "calls/s", "µs"]);
-        table.row(
-            vec!["epoll-edge".into(), "9".into(), "10.5".into()],
-            String::new(),
-        );
-        table.row(
-            vec!["scan".into(), "12,345,678".into(), "1".into()],
-            String::new(),
-        );
+        table.row(vec!["epoll-edge".into(), "9".into(), "10.5".into()]);
+        table.row(vec!["scan".into(), "12,345,678".into(), "1".into()]);
         table.remark("blocking", "waits (1 of 64 served)");
         let wanted = "model          calls/s    µs\n\
                       epoll-edge           9  10.5\n\
@@ -193,8 +192,8 @@ mod tests {
     #[test]
     fn what_stands_behind_a_row_has_no_column() {
         let mut table = Table::new(&["model", "µs"]);
-        table.row(vec!["epoll".into(), "5".into()], bar(0.5, 4));
-        table.row(vec!["scan".into(), "10".into()], bar(1.0, 4));
+        table.row_with(vec!["epoll".into(), "5".into()], bar(0.5, 4));
+        table.row_with(vec!["scan".into(), "10".into()], bar(1.0, 4));
         let wanted = "model  µs\nepoll   5  ██\nscan   10  ████\n";
         assert_eq!(table.to_string(), wanted);
         assert_eq!(table.width(), 9);

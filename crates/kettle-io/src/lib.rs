@@ -16,6 +16,7 @@ mod attached;
 mod credentials;
 mod deadline;
 mod driver;
+mod linking;
 pub mod model;
 mod op;
 mod queue;
@@ -29,6 +30,7 @@ mod wake;
 pub use address::{Address, UNIX_PATH_BYTES_MAX};
 pub use credentials::PeerCredentials;
 pub use driver::{Driver, DriverConfig, DriverStats, Patience};
+pub use linking::LinkingBuf;
 pub use model::{
     Feature, Model, Probe, Traits, UnknownModel, UringFeatures, open, open_blocking_client,
 };

@@ -5,13 +5,20 @@ use crate::call;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::lab::{self, Load, OwnServer, Plan, Subject, Transport, Work};
+use crate::lab::{
+    self, Load, OwnProgram, OwnServer, Plan, Replay, ReplayOptions, Subject, Transport, Work,
+};
 use crate::load::Window;
 use crate::log;
 use crate::schema::{Kind, Schema};
 use kettle::Model;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long each model is measured in each round, unless told otherwise.
+const DURATION: Duration = Duration::from_millis(600);
 
 /// Connections of one server process at most, where the limit on open files allows more: a load is to
 /// be the same on machines whose limits are not.
@@ -68,12 +75,21 @@ fn check(load: &Load) -> Result<(), Failure> {
 
 fn plan(args: LabArgs) -> Result<Plan, Failure> {
     let subject = subject(&args)?;
-    let loads = match (own_load(&args), args.full) {
+    let each_max = descriptors::connections_max().min(EACH_MAX);
+    let replay = subject.replay();
+    let own = match replay {
+        Some(replay) => Some(Load::replay(replay.connections)),
+        None => own_load(&args),
+    };
+    let loads = match (own, args.full) {
         (Some(own), _) => vec![own],
         (None, true) => Load::full(),
         (None, false) => Load::USUAL.to_vec(),
     };
-    let each_max = descriptors::connections_max().min(EACH_MAX);
+    let duration = match replay {
+        Some(replay) => replay.turn,
+        None => args.duration.unwrap_or(DURATION),
+    };
     Ok(Plan {
         models: if args.models.is_empty() {
             Model::ALL.to_vec()
@@ -88,7 +104,7 @@ fn plan(args: LabArgs) -> Result<Plan, Failure> {
         rounds: args.rounds,
         window: Window {
             warmup: args.warmup,
-            duration: args.duration,
+            duration,
         },
     })
 }
@@ -106,7 +122,19 @@ fn own_load(args: &LabArgs) -> Option<Load> {
 }
 
 fn subject(args: &LabArgs) -> Result<Subject, Failure> {
-    let (Some(command), Some(method)) = (&args.server, &args.call) else {
+    let program = args.server.as_ref().map(|command| OwnProgram {
+        command: command.clone(),
+        start_timeout: args.start_timeout,
+    });
+    if let Some(path) = &args.replay {
+        let options = ReplayOptions {
+            speed: args.speed,
+            turn: args.duration,
+            program,
+        };
+        return Ok(Subject::Replay(Arc::new(Replay::read(path, options)?)));
+    }
+    let (Some(program), Some(method)) = (program, &args.call) else {
         if !args.protos.proto.is_empty() {
             let text = "--proto describes the calls of a server of one's own: give --server too";
             return Err(Failure::Text(text.to_owned()));
@@ -129,9 +157,8 @@ fn subject(args: &LabArgs) -> Result<Subject, Failure> {
     }
     let messages = call::messages(args.data.as_ref(), &method)?;
     Ok(Subject::Own(OwnServer {
-        command: command.clone(),
+        program,
         message: call::only(messages, &method)?,
         path: method.path().into(),
-        start_timeout: args.start_timeout,
     }))
 }

@@ -3,10 +3,11 @@
 use super::holder_process::HolderProcess;
 use super::plan::Row;
 use super::servers::Servers;
+use super::subject::Calls;
 use super::traffic::Work;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Call, Generator, Held, Observer, Pace, Record, Window};
+use crate::load::{Generator, Held, Observer, Record, Window};
 use kettle::{Channel, Model};
 
 /// Whoever makes connections and calls. Dropping it closes the connections.
@@ -20,10 +21,10 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Without connections.
-    pub fn new(interrupt: &Interrupt) -> Result<Self, Failure> {
+    /// Without connections, on this I/O model.
+    pub fn new(model: Model, interrupt: &Interrupt) -> Result<Self, Failure> {
         Ok(Self {
-            generator: Generator::new(Model::Epoll, interrupt.clone())?,
+            generator: Generator::new(model, interrupt.clone())?,
             busy: Vec::new(),
             idle: Vec::new(),
             holders: Vec::new(),
@@ -78,20 +79,20 @@ impl Clients {
         &mut self,
         row: &Row,
         url: &str,
-        call: Call,
+        calls: &Calls,
         window: Window,
         observer: &mut dyn Observer,
     ) -> Result<Record, Failure> {
-        let load = &row.load;
-        match load.work {
-            Work::Churn => {
-                let callers = load.connections;
-                self.generator.churn(url, callers, &call, window, observer)
+        let Row { load, .. } = row;
+        let (generator, busy) = (&mut self.generator, &self.busy);
+        match (calls, load.work) {
+            (Calls::Same(call), Work::Churn) => {
+                generator.churn(url, load.connections, call, window, observer)
             }
-            _ => {
-                let pace: Pace = load.pace();
-                self.generator.run(&self.busy, call, pace, window, observer)
+            (Calls::Same(call), _) => {
+                generator.run(busy, call.clone(), load.pace(), window, observer)
             }
+            (Calls::Script(script), _) => generator.replay(busy, script, window, observer),
         }
     }
 }

@@ -4,13 +4,14 @@ use super::cell::{Reason, Round};
 use super::clients::Clients;
 use super::plan::{Plan, Row, serves_one};
 use super::servers::{Sample, Servers};
+use super::subject::Calls;
 use super::traffic::Work;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Held, Observer, Record};
+use crate::load::{Held, Observer, Record, open_loop_model};
 use crate::proc_sample::ProcSample;
-use kettle::Probe;
+use kettle::{Model, Probe};
 
 /// What all turns share.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +53,21 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
 }
 
 fn load(setup: &Setup<'_>, row: &Row, servers: &mut Servers) -> Result<Measured, Failure> {
-    let mut clients = Clients::new(setup.interrupt)?;
+    let calls = setup.plan.subject.calls(&row.load);
+    let model = match calls {
+        Calls::Same(_) => Model::Epoll,
+        Calls::Script(_) => open_loop_model(row.load.total()),
+    };
+    let mut clients = Clients::new(model, setup.interrupt)?;
     let memory = match row.load.work {
         // They come and go, so that none of them can be told to be unserved, or what it holds.
         Work::Churn => None,
         _ => {
             let before = servers.memory();
             let held = clients.connect(servers, row)?;
+            if setup.interrupt.is_set() {
+                return Ok(Measured::Interrupted);
+            }
             if 0 < held.unserved.count {
                 let counts = servers.counts()?;
                 let refused = counts.map(|counts| counts.refused);
@@ -67,16 +76,12 @@ fn load(setup: &Setup<'_>, row: &Row, servers: &mut Servers) -> Result<Measured,
             growth(before, servers.memory(), row.load.total())
         }
     };
-    if setup.interrupt.is_set() {
-        return Ok(Measured::Interrupted);
-    }
     let url = servers.first_url().to_owned();
-    let call = setup.plan.subject.call(&row.load);
     let mut samples = Samples {
         servers,
         taken: Vec::with_capacity(2),
     };
-    let record = clients.run(row, &url, call, setup.plan.window, &mut samples)?;
+    let record = clients.run(row, &url, &calls, setup.plan.window, &mut samples)?;
     samples.round(&record, memory)
 }
 
@@ -139,6 +144,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample) -> Round {
         rps: record.rps(),
         latency: record.latencies.percentiles(),
         errors: record.errors.clone(),
+        skipped: record.skipped,
         cpu_us_per_call: per_call(cost.nanos as f64 / 1000.0),
         cpu_source: cost.source,
         system_calls_per_call: system_calls.map(per_call),

@@ -4,7 +4,7 @@ use super::cell::Cell;
 use super::column::{Column, LEGEND};
 use super::conclusion::{self, Conclusion};
 use super::plan::{Plan, WAIT_TIMEOUT};
-use super::subject::Subject;
+use super::replay;
 use super::verdict::{by_figures, not_measured};
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
@@ -44,6 +44,10 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
         plan.window.duration,
     )?;
     writeln!(out, "This takes about {time}.")?;
+    if let Some(replay) = plan.subject.replay() {
+        writeln!(out)?;
+        replay.write_summary(out)?;
+    }
     out.flush()
 }
 
@@ -61,6 +65,7 @@ pub fn write_load(
     for cell in &results.cells {
         write_failures(cell, out)?;
     }
+    replay::write_remarks(results, out)?;
     write_conclusion("→ ", &conclusion::of_load(results), out)?;
     out.flush()
 }
@@ -75,10 +80,12 @@ fn write_conclusion(head: &str, conclusion: &Conclusion, out: &mut dyn Write) ->
 
 /// Prints what the figures say to what is claimed of the models, and how the tables are to be read.
 pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out)?;
     if let Some(conclusion) = conclusion::of_run(&results.loads) {
         let loads = results.loads.len();
+        writeln!(out)?;
         write_conclusion(&format!("All {loads} loads together → "), &conclusion, out)?;
+    }
+    if !results.verdicts.is_empty() {
         writeln!(out)?;
     }
     let (judged, _) = by_figures(&results.verdicts);
@@ -95,7 +102,7 @@ pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::
         writeln!(out, "{sentence}")?;
     }
     writeln!(out, "`waits`: not served within {WAIT_TIMEOUT:?}.")?;
-    if let Subject::Own(_) = plan.subject {
+    if plan.subject.program().is_some() {
         writeln!(
             out,
             "Only `kettle serve` counts its calls, so those of this server are the answers that the load \
@@ -138,7 +145,7 @@ fn table_with(cells: &[Cell], bar_width: usize) -> Table {
                     figures[0].push('*');
                 }
                 let figures = iter::once(name).chain(figures).collect();
-                table.row(figures, bar(cost(cell) / most, bar_width));
+                table.row_with(figures, bar(cost(cell) / most, bar_width));
             }
         }
     }
