@@ -27,6 +27,7 @@ mod recording;
 mod schema;
 mod server_counts;
 mod table;
+mod terminal;
 
 use clap::Parser;
 use std::io::{self, Write};
