@@ -1,5 +1,6 @@
 //! The settings, and the way from `.proto` files to Rust files.
 
+use crate::composed::Composed;
 use crate::error::Error;
 use crate::service::Generator;
 use prost_types::FileDescriptorSet;
@@ -16,6 +17,7 @@ pub struct Builder {
     build_blocking_client: bool,
     build_server: bool,
     bytes: Vec<String>,
+    composed: Vec<String>,
     out_dir: Option<PathBuf>,
     file_descriptor_set_path: Option<PathBuf>,
     type_attributes: Vec<(String, String)>,
@@ -30,6 +32,7 @@ impl Builder {
             build_blocking_client: true,
             build_server: true,
             bytes: vec![".".to_owned()],
+            composed: Vec::new(),
             out_dir: None,
             file_descriptor_set_path: None,
             type_attributes: Vec::new(),
@@ -73,6 +76,16 @@ impl Builder {
     #[must_use]
     pub fn bytes_as_vec(mut self) -> Self {
         self.bytes.clear();
+        self
+    }
+
+    /// Lets these methods reply with messages some of whose `bytes` fields are ranges of files, or memory that
+    /// is not copied: their handlers return `kettle::Composed` messages, and streams of them. For each
+    /// `bytes` field of such a reply its type has a constant, such as `ReadReply::DATA` for `data`. A path is a
+    /// method, such as `.files.v1.Files.Read`, or a service or package for all methods in it. Default: none.
+    #[must_use]
+    pub fn composed(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.composed = methods.into_iter().map(Into::into).collect();
         self
     }
 
@@ -159,7 +172,8 @@ impl Builder {
                     Error::new("OUT_DIR is not set: run this in build.rs, or set Builder::out_dir")
                 })?,
         };
-        let mut config = self.prost_config();
+        let composed = Composed::new(&self.composed, &set)?;
+        let mut config = self.prost_config(composed);
         config.out_dir(&out_dir);
         config.compile_fds(set).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidInput => Error::new(error.to_string()),
@@ -167,7 +181,7 @@ impl Builder {
         })
     }
 
-    fn prost_config(self) -> prost_build::Config {
+    fn prost_config(self, composed: Composed) -> prost_build::Config {
         let mut config = prost_build::Config::new();
         config.prost_path(PROST_PATH);
         config.bytes(&self.bytes);
@@ -186,6 +200,7 @@ impl Builder {
             client: self.build_client,
             blocking_client: self.build_blocking_client,
             server: self.build_server,
+            composed,
         }));
         config
     }

@@ -34,6 +34,7 @@
 mod blocking;
 mod builder;
 mod client;
+mod composed;
 mod error;
 #[cfg(test)]
 mod golden;

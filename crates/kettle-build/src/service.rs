@@ -1,5 +1,6 @@
 //! A service as the templates see it, and the hook that prost-build calls for each.
 
+use crate::composed::Composed;
 use crate::{client, server};
 use prost_build::{Comments, Method, Service, ServiceGenerator};
 
@@ -8,6 +9,7 @@ pub(crate) struct Generator {
     pub(crate) client: bool,
     pub(crate) blocking_client: bool,
     pub(crate) server: bool,
+    pub(crate) composed: Composed,
 }
 
 impl ServiceGenerator for Generator {
@@ -16,7 +18,8 @@ impl ServiceGenerator for Generator {
             client::write(&service, self.blocking_client, code);
         }
         if self.server {
-            server::write(&service, code);
+            server::write(&service, &self.composed, code);
+            self.composed.write_fields(&service, code);
         }
     }
 }

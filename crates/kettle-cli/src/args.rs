@@ -57,6 +57,8 @@ pub enum Command {
     Call(CallArgs),
     Bench(BenchArgs),
     Lab(LabArgs),
+    #[command(hide = true)]
+    Hold(HoldArgs),
     Models(ModelsArgs),
     Completions(CompletionsArgs),
 }
@@ -74,7 +76,8 @@ Examples:
   kettle serve
   kettle serve --listen 127.0.0.1:0 --model scan --scan-nap 50us
   kettle serve --listen 0.0.0.0:50051 --loops 4 -v
-  kettle serve --listen unix:///run/echo.sock --unix-mode 660")]
+  kettle serve --listen unix:///run/echo.sock --unix-mode 660
+  kettle serve --record traffic.jsonl           for `kettle lab --replay traffic.jsonl`")]
 pub struct ServeArgs {
     /// Where to listen: ADDRESS:PORT, port 0 takes a free one; or unix:///PATH for a Unix-domain socket.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
@@ -106,6 +109,16 @@ pub struct ServeArgs {
     /// How long calls may go on after SIGINT or SIGTERM [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub stop_grace: Option<Duration>,
+    /// Record every call into this new file: its method, sizes, times and connection. `kettle lab --replay` makes the
+    /// same traffic again.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub record: Option<PathBuf>,
+    /// Record what clients send, too: for `kettle lab --replay` with a server of one's own.
+    #[arg(long, requires = "record")]
+    pub record_payloads: bool,
+    /// Bytes of the file; when it is full recording stops, and the server goes on [default: 64 MiB].
+    #[arg(long, value_name = "BYTES", requires = "record")]
+    pub record_bytes_max: Option<u64>,
     /// Log to stderr: -v what happens, -vv details, -vvv everything. RUST_LOG goes before it.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -310,7 +323,9 @@ impl BenchArgs {
 ///
 /// The loads: 1 connection with 1 call in flight; 64 with 1; 64 with 16; 64 with 1 beside 1,000 idle
 /// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
-/// serves one connection at a time, so it is also measured with one.
+/// serves one connection at a time, so it is also measured with one. Connections that one server process
+/// cannot hold, for its limit on open files or more than 20,000, are shared by several (64 at most); what
+/// they cost is added up.
 ///
 /// With --server a server of one's own is measured in the same way, with one unary call made again and
 /// again. How many system calls it makes is not known, because only `kettle serve` counts them. It is
@@ -326,9 +341,12 @@ Examples:
   kettle lab
   kettle lab --models epoll,poll,select --connections 500 --in-flight 4
   kettle lab --idle 5000 --models poll,epoll --json results.json
+  kettle lab --unix --connections 64
   kettle lab --payload 4096 --duration 2 --rounds 5
   kettle lab --server 'target/release/server --quiet' \\
-      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto")]
+      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto
+  kettle lab --replay traffic.jsonl --models poll,epoll,uring
+  kettle lab --replay traffic.jsonl --server target/release/server")]
 pub struct LabArgs {
     /// Connections that make calls; 1 when another part of the load is given.
     #[arg(short, long, value_name = "N", value_parser = count(1, CONNECTIONS_MAX))]
@@ -352,13 +370,18 @@ pub struct LabArgs {
     /// Measure this server instead of the echo service: a program with its arguments, as a shell reads
     /// them. It is started for each model, with KETTLE_MODEL, KETTLE_LOOPS and KETTLE_LISTEN set, which
     /// Server::builder().from_env() takes.
-    #[arg(long, value_name = "CMD", requires = "call", value_hint = ValueHint::CommandString)]
+    #[arg(long, value_name = "CMD", requires = "calls", value_hint = ValueHint::CommandString)]
     pub server: Option<String>,
     /// The unary method of that server to call.
-    #[arg(long, value_name = "SERVICE/METHOD", requires = "server")]
+    #[arg(
+        long,
+        value_name = "SERVICE/METHOD",
+        requires = "server",
+        group = "calls"
+    )]
     pub call: Option<String>,
     /// The request, encoded once and sent again and again: JSON, @FILE, or - for stdin [default: {}].
-    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "server")]
+    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "call")]
     pub data: Option<Data>,
     #[command(flatten)]
     pub protos: ProtoArgs,
@@ -371,13 +394,20 @@ pub struct LabArgs {
     )]
     #[arg(value_parser = duration::parse_positive)]
     pub start_timeout: Duration,
+    /// Make the calls of this recording, at the recorded moments, over as many connections as were busy at a time.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "calls")]
+    #[arg(conflicts_with_all = ["connections", "in_flight", "idle", "churn", "full", "payload", "call"])]
+    pub replay: Option<PathBuf>,
+    /// How many times as fast as recorded.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = speed)]
+    pub speed: f64,
     /// The models, separated by commas [default: all].
     #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',', value_parser = model())]
     pub models: Vec<Model>,
-    /// How long each model is measured in each round.
-    #[arg(long, value_name = "DURATION", default_value = "0.6")]
-    #[arg(value_parser = duration::parse_positive)]
-    pub duration: Duration,
+    /// How long each model is measured in each round [default: 0.6; with --replay as long as the recording, 0.6 to
+    /// 3].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub duration: Option<Duration>,
     /// How long the load runs before it is measured.
     #[arg(long, value_name = "DURATION", default_value = "0.15", value_parser = duration::parse)]
     pub warmup: Duration,
@@ -387,17 +417,35 @@ pub struct LabArgs {
     /// Make a connection for each call, and close it; --connections says how many at a time.
     #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
     pub churn: bool,
-    /// Measure every load that the lab knows, in about ten minutes: from 1 to 1,000 busy connections, up to
-    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
+    /// Over Unix-domain sockets in the temporary folder, in place of TCP on loopback.
+    #[arg(long, conflicts_with_all = ["server", "replay"])]
+    pub unix: bool,
+    /// Measure every load that the lab knows, in about a quarter of an hour: from 1 to 1,000 busy connections, up to
+    /// 40,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
     /// connections that come and go.
     #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
     pub full: bool,
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
+    /// Also write a page with charts into this folder (index.html), all rounds beside it (results.json), and
+    /// tables in Markdown (tables.md).
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
+}
+
+/// For the lab: open connections, print how many were served as a line of JSON, and hold them until stdin
+/// ends.
+#[derive(Debug, ClapArgs)]
+pub struct HoldArgs {
+    /// The server.
+    pub url: String,
+    /// Connections.
+    #[arg(long, value_name = "N", value_parser = count(0, CONNECTIONS_MAX))]
+    pub connections: usize,
+    /// How long each may wait to be served.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub connect_timeout: Duration,
 }
 
 /// List the I/O models and whether this machine runs them.
@@ -462,6 +510,15 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How many times as fast.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    match (0.001..=1000.0).contains(&speed) {
+        true => Ok(speed),
+        false => Err("it is not between 0.001 and 1000".to_owned()),
+    }
+}
+
 /// Calls per second.
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
@@ -516,6 +573,13 @@ mod tests {
             "kettle bench u --outstanding-max 5",
             "kettle lab --models epoll,urging",
             "kettle lab --rounds 0",
+            "kettle lab --server x",
+            "kettle lab --speed 2",
+            "kettle lab --replay f --speed 0",
+            "kettle lab --replay f --connections 3",
+            "kettle lab --replay f --payload 3",
+            "kettle lab --replay f --server x --call y",
+            "kettle serve --record-payloads",
             "kettle serve --model nio",
         ] {
             assert!(parse(line).is_err(), "{line}");

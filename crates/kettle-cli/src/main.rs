@@ -23,9 +23,11 @@ mod metadata;
 mod proc_listener;
 mod proc_sample;
 mod progress;
+mod recording;
 mod schema;
 mod server_counts;
 mod table;
+mod terminal;
 
 use clap::Parser;
 use std::io::{self, Write};

@@ -18,7 +18,7 @@ impl Progress {
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(steps), target);
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta} left  {msg}");
         bar.set_style(style.expect("the template is a constant that fits"));
         Self { bar }
     }
@@ -33,9 +33,9 @@ impl Progress {
         self.bar.set_position(step);
     }
 
-    /// One more step is done.
-    pub fn step(&self) {
-        self.bar.inc(1);
+    /// So many more steps are done.
+    pub fn advance(&self, steps: u64) {
+        self.bar.inc(steps);
     }
 
     /// Takes the line away while something is printed.

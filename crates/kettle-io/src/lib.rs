@@ -17,6 +17,7 @@ mod credentials;
 mod deadline;
 mod driver;
 mod file_strategy;
+mod linking;
 pub mod model;
 mod op;
 mod queue;
@@ -32,6 +33,7 @@ pub use address::{Address, UNIX_PATH_BYTES_MAX};
 pub use credentials::PeerCredentials;
 pub use driver::{Driver, DriverConfig, DriverStats, PIPES_MAX, Patience};
 pub use file_strategy::{FileStrategy, UnknownFileStrategy};
+pub use linking::LinkingBuf;
 pub use model::{
     Feature, Model, Probe, Traits, UnknownModel, UringFeatures, open, open_blocking_client,
 };

@@ -248,6 +248,26 @@ pub(crate) fn set_receive_timeout(
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)
 }
 
+/// setsockopt(IP_BIND_ADDRESS_NO_PORT): bind(2) to port 0 leaves the port to connect(2), which knows the
+/// destination. Bound before, a port has to be free for all of them, also of connections in TIME_WAIT.
+///
+/// # Source
+/// ip(7).
+pub(crate) fn bind_address_only(socket: BorrowedFd<'_>) -> Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads an int from `on`, which is one and outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    checked(result)
+}
+
 /// getpeername(2). A connection whose peer has gone already has none.
 pub(crate) fn peer_address(stream: BorrowedFd<'_>, calls: &mut SystemCalls) -> Option<Address> {
     calls.control += 1;
@@ -272,14 +292,20 @@ pub(crate) fn peer_credentials(stream: BorrowedFd<'_>) -> Result<PeerCredentials
             &raw mut len,
         )
     };
-    if result != 0 {
-        return Err(last_error());
-    }
+    checked(result)?;
     Ok(PeerCredentials {
         pid: u32::try_from(found.pid).ok().filter(|&pid| pid != 0),
         uid: found.uid,
         gid: found.gid,
     })
+}
+
+/// What a call of libc's came to that gives 0 when all is well, asked right after it.
+fn checked(result: libc::c_int) -> Result<()> {
+    if result == 0 {
+        return Ok(());
+    }
+    Err(last_error())
 }
 
 /// shutdown(SHUT_RD): ends a recv(2) or accept(2) that another thread sleeps in.

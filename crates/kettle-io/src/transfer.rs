@@ -5,7 +5,7 @@
 use crate::send::Sender;
 use crate::{Address, DriverConfig, DriverStats, SystemCalls, sys};
 use bytes::BytesMut;
-use kettle_buf::{LargeBuffer, Pool, Segment};
+use kettle_buf::{LargeBuffer, Pool, Segment, count_copied};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::io;
@@ -50,6 +50,7 @@ impl Gather {
     /// Copies what belongs to the message off the front of `segment`.
     pub(crate) fn absorb(&mut self, segment: &mut Segment) {
         let part = segment.split_to(self.missing().min(segment.len()));
+        count_copied(part.len());
         self.buffer.extend_from_slice(&part);
     }
 }

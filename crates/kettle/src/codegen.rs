@@ -11,7 +11,7 @@ pub use std::future::Future;
 pub use std::sync::Arc;
 
 use crate::answer::{answer, answer_unary};
-use crate::{Outbound, source};
+use crate::{Outbound, Outgoing, source};
 use prost::Message;
 
 /// Decodes the request of a unary call and starts the handler, which gives the service back with its
@@ -24,7 +24,7 @@ pub fn unary<T, Req, Res, Fut>(
 where
     T: Send + Sync + 'static,
     Req: Message + Default + 'static,
-    Res: Message,
+    Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
     answer_unary(service, request, handler)
@@ -38,14 +38,16 @@ pub fn client_streaming<T, Req, Res, Fut>(
 ) -> BoxAnswer
 where
     Req: Message + Default,
-    Res: Message,
+    Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
     T: 'static,
 {
     let handler = handler(Arc::clone(service), request.map(Inbound::into_streaming));
     answer(async move {
         let (_service, reply) = handler.await;
-        Ok(reply?.map(|message| Outbound::encode(&message)))
+        let (message, headers, trailers) = reply?.into_parts();
+        let message = Outbound::of_outgoing(message)?;
+        Ok(Response::from_parts(message, headers, trailers))
     })
 }
 
@@ -58,7 +60,7 @@ pub fn server_streaming<T, Req, Res, Replies, Fut>(
 where
     T: 'static,
     Req: Message + Default,
-    Res: Message + 'static,
+    Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
     Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
 {
@@ -77,7 +79,7 @@ pub fn streaming<T, Req, Res, Replies, Fut>(
 where
     T: 'static,
     Req: Message + Default,
-    Res: Message + 'static,
+    Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
     Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
 {
@@ -90,7 +92,7 @@ async fn stream_of<T, Res, Replies>(
     handler: impl Future<Output = (Arc<T>, Result<Response<Replies>, Status>)>,
 ) -> Result<Response<Outbound>, Status>
 where
-    Res: Message + 'static,
+    Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
 {
     let (_service, replies) = handler.await;

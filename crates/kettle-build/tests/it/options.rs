@@ -50,6 +50,28 @@ fn bytes_fields_have_the_type_that_is_asked_for() {
     }
 }
 
+const REPLIES: &str = "message M { bytes data = 2; bytes more_data = 16; oneof o { bytes one = 3; } }\n\
+    service S { rpc One(M) returns (M); rpc Many(M) returns (stream M); }";
+
+#[test]
+fn methods_may_reply_with_composed_messages() {
+    let composed = "::kettle::Composed<super::M>";
+    let count = |code: &str, text: &str| code.matches(text).count();
+    for (paths, methods) in [(".p.S.One", 1), ("p.S", 2), (".", 2)] {
+        let code = generate(REPLIES, configure().composed([paths]));
+        assert_eq!(count(&code, composed), methods, "{paths}: {code}");
+        assert_eq!(count(&code, "::kettle::BytesField<Self>"), 2, "{code}");
+        let constant = "MORE_DATA:::kettle::BytesField<Self>=::kettle::BytesField::new(16";
+        let dense: String = code.split_whitespace().collect();
+        assert!(dense.contains(constant), "{code}");
+    }
+    let code = generate(REPLIES, configure());
+    assert_eq!(
+        count(&code, "kettle::Composed") + count(&code, "BytesField"),
+        0
+    );
+}
+
 #[test]
 fn attributes_are_added() {
     let builder = configure()

@@ -3,6 +3,7 @@
 mod bench;
 mod call;
 mod completions;
+mod hold;
 mod lab;
 mod models;
 mod serve;
@@ -19,6 +20,7 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         Command::Call(args) => call::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
         Command::Lab(args) => lab::run(args, out),
+        Command::Hold(args) => hold::run(&args, out),
         Command::Models(args) => models::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
     }

@@ -8,6 +8,7 @@ mod connections;
 mod lab;
 mod models;
 mod process;
+mod replay;
 mod serve;
 mod soak;
 mod unix;
