@@ -1,4 +1,4 @@
-//! `kettle serve`: hosts the echo service.
+//! `kettle serve`: hosts the echo service, and files.
 
 use crate::args::ServeArgs;
 use crate::descriptors;
@@ -8,7 +8,9 @@ use crate::failure::Failure;
 use crate::log;
 use crate::server_counts::ServerCounts;
 use kettle::{Model, Probe, Server, ServerBuilder, ServerHandle, Service};
+use kettle_file::{FILE_BYTES_MAX, FilesService};
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ pub fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             args.model
         )));
     }
-    let server = Arc::new(builder(args).spawn(args.listen.as_str())?);
+    let server = Arc::new(builder(args)?.spawn(args.listen.as_str())?);
     server.stop_on_signals()?;
     announce(args.model, args.loops, &server, out)?;
     if args.stats {
@@ -32,13 +34,16 @@ pub fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn builder(args: &ServeArgs) -> ServerBuilder {
+fn builder(args: &ServeArgs) -> Result<ServerBuilder, Failure> {
     let mut builder = Server::builder()
         .model(args.model)
         .loops(args.loops)
         .reuse_port(args.reuse_port)
         .scan_nap(args.scan_nap)
         .add_service(EchoServer::new(Echo).method_on_pool("Pooled"));
+    if let Some(directory) = &args.files {
+        builder = builder.add_service(files(args, directory)?.host());
+    }
     if let Some(threads) = args.threads_max {
         builder = builder.threads_max(threads);
     }
@@ -51,7 +56,18 @@ fn builder(args: &ServeArgs) -> ServerBuilder {
     if let Some(grace) = args.stop_grace {
         builder = builder.stop_grace(grace);
     }
-    builder
+    Ok(builder)
+}
+
+fn files(args: &ServeArgs, directory: &Path) -> Result<FilesService, Failure> {
+    let service = FilesService::new(directory).map_err(|error| {
+        Failure::because(
+            format!("cannot serve the files of {}", directory.display()),
+            &error,
+        )
+    })?;
+    let bytes_max = args.file_bytes_max.unwrap_or(FILE_BYTES_MAX);
+    Ok(service.writable(args.writable).file_bytes_max(bytes_max))
 }
 
 /// Whoever waits for this line may connect once it is there.
