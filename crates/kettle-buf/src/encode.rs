@@ -1,6 +1,6 @@
 //! Messages that are not bytes yet.
 
-use crate::Payload;
+use crate::{Payload, count_copied};
 use bytes::BytesMut;
 
 /// A message that is not bytes yet: it is written straight to where it is sent from.
@@ -16,6 +16,7 @@ pub trait Encode {
     fn encode_parts(&self, out: &mut Payload) {
         let mut bytes = BytesMut::with_capacity(self.encoded_len());
         self.encode(&mut bytes);
+        count_copied(bytes.len());
         out.append_payload(bytes.into());
     }
 }

@@ -86,7 +86,8 @@ Examples:
   kettle serve --listen 127.0.0.1:0 --model scan --scan-nap 50us
   kettle serve --listen 0.0.0.0:50051 --loops 4 -v
   kettle serve --files /srv/images --writable
-  kettle serve --listen unix:///run/echo.sock --unix-mode 660")]
+  kettle serve --listen unix:///run/echo.sock --unix-mode 660
+  kettle serve --record traffic.jsonl           for `kettle lab --replay traffic.jsonl`")]
 pub struct ServeArgs {
     /// Where to listen: ADDRESS:PORT, port 0 takes a free one; or unix:///PATH for a Unix-domain socket.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
@@ -127,6 +128,16 @@ pub struct ServeArgs {
     /// How long calls may go on after SIGINT or SIGTERM [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub stop_grace: Option<Duration>,
+    /// Record every call into this new file: its method, sizes, times and connection. `kettle lab --replay` makes the
+    /// same traffic again.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub record: Option<PathBuf>,
+    /// Record what clients send, too: for `kettle lab --replay` with a server of one's own.
+    #[arg(long, requires = "record")]
+    pub record_payloads: bool,
+    /// Bytes of the file; when it is full recording stops, and the server goes on [default: 64 MiB].
+    #[arg(long, value_name = "BYTES", requires = "record")]
+    pub record_bytes_max: Option<u64>,
     /// Log to stderr: -v what happens, -vv details, -vvv everything. RUST_LOG goes before it.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -363,7 +374,9 @@ Examples:
   kettle lab --idle 5000 --models poll,epoll --json results.json
   kettle lab --payload 4096 --duration 2 --rounds 5
   kettle lab --server 'target/release/server --quiet' \\
-      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto")]
+      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto
+  kettle lab --replay traffic.jsonl --models poll,epoll,uring
+  kettle lab --replay traffic.jsonl --server target/release/server")]
 pub struct LabArgs {
     /// Connections that make calls; 1 when another part of the load is given.
     #[arg(short, long, value_name = "N", value_parser = count(1, CONNECTIONS_MAX))]
@@ -387,13 +400,18 @@ pub struct LabArgs {
     /// Measure this server instead of the echo service: a program with its arguments, as a shell reads
     /// them. It is started for each model, with KETTLE_MODEL, KETTLE_LOOPS and KETTLE_LISTEN set, which
     /// Server::builder().from_env() takes.
-    #[arg(long, value_name = "CMD", requires = "call", value_hint = ValueHint::CommandString)]
+    #[arg(long, value_name = "CMD", requires = "calls", value_hint = ValueHint::CommandString)]
     pub server: Option<String>,
     /// The unary method of that server to call.
-    #[arg(long, value_name = "SERVICE/METHOD", requires = "server")]
+    #[arg(
+        long,
+        value_name = "SERVICE/METHOD",
+        requires = "server",
+        group = "calls"
+    )]
     pub call: Option<String>,
     /// The request, encoded once and sent again and again: JSON, @FILE, or - for stdin [default: {}].
-    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "server")]
+    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "call")]
     pub data: Option<Data>,
     #[command(flatten)]
     pub protos: ProtoArgs,
@@ -406,13 +424,20 @@ pub struct LabArgs {
     )]
     #[arg(value_parser = duration::parse_positive)]
     pub start_timeout: Duration,
+    /// Make the calls of this recording, at the recorded moments, over as many connections as were busy at a time.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "calls")]
+    #[arg(conflicts_with_all = ["connections", "in_flight", "idle", "churn", "full", "payload", "call"])]
+    pub replay: Option<PathBuf>,
+    /// How many times as fast as recorded.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = speed)]
+    pub speed: f64,
     /// The models, separated by commas [default: all].
     #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',', value_parser = model())]
     pub models: Vec<Model>,
-    /// How long each model is measured in each round.
-    #[arg(long, value_name = "DURATION", default_value = "0.6")]
-    #[arg(value_parser = duration::parse_positive)]
-    pub duration: Duration,
+    /// How long each model is measured in each round [default: 0.6; with --replay as long as the recording, 0.6 to
+    /// 3].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub duration: Option<Duration>,
     /// How long the load runs before it is measured.
     #[arg(long, value_name = "DURATION", default_value = "0.15", value_parser = duration::parse)]
     pub warmup: Duration,
@@ -497,6 +522,15 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How many times as fast.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    match (0.001..=1000.0).contains(&speed) {
+        true => Ok(speed),
+        false => Err("it is not between 0.001 and 1000".to_owned()),
+    }
+}
+
 /// Calls per second.
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
@@ -551,6 +585,13 @@ mod tests {
             "kettle bench u --outstanding-max 5",
             "kettle lab --models epoll,urging",
             "kettle lab --rounds 0",
+            "kettle lab --server x",
+            "kettle lab --speed 2",
+            "kettle lab --replay f --speed 0",
+            "kettle lab --replay f --connections 3",
+            "kettle lab --replay f --payload 3",
+            "kettle lab --replay f --server x --call y",
+            "kettle serve --record-payloads",
             "kettle serve --model nio",
         ] {
             assert!(parse(line).is_err(), "{line}");

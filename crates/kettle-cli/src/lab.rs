@@ -1,7 +1,7 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
 //! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
-//! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found and `column.rs` what is told of it, `report.rs` and
+//! `server_process.rs` or `command_process.rs`, under the loads of `traffic.rs` or a recording (`replay.rs`). `cell.rs` keeps what was found and `column.rs` what is told of it, `report.rs` and
 //! `conclusion.rs` tell it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
 
 mod cell;
@@ -12,6 +12,7 @@ mod measure;
 mod page;
 mod plan;
 mod raw;
+mod replay;
 mod report;
 mod server_process;
 mod subject;
@@ -22,7 +23,8 @@ mod verdict;
 pub use page::{try_folder, write as write_page};
 pub use plan::Plan;
 pub use raw::{try_file, write as write_raw};
-pub use subject::{OwnServer, Subject};
+pub use replay::{Replay, ReplayOptions};
+pub use subject::{OwnProgram, OwnServer, Subject};
 pub use traffic::{Load, Work};
 use verdict::Verdict;
 
@@ -111,7 +113,9 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
     }
     progress.done();
     results.interrupted = interrupt.is_set();
-    results.verdicts = verdict::verdicts(&results.loads);
+    if plan.subject.replay().is_none() {
+        results.verdicts = verdict::verdicts(&results.loads);
+    }
     report::write_ending(plan, &results, out)?;
     Ok(results)
 }

@@ -1,8 +1,8 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
-//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs`, `churn.rs` and `blocking.rs` keep calls coming and
-//! `streams.rs` messages, `call.rs` is one call, `streak.rs` how those of a caller go, `record.rs`
-//! what is written down of them.
+//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs`, `churn.rs` and `blocking.rs` keep calls coming,
+//! `replay.rs` those of a script, and `streams.rs` messages; `call.rs` and `replayed.rs` are one call, `streak.rs` how
+//! those of a caller go, `record.rs` what is written down of them.
 
 pub mod blocking;
 mod call;
@@ -11,13 +11,18 @@ mod closed;
 mod connect;
 mod open;
 mod record;
+mod replay;
+mod replayed;
 mod slow;
 mod streak;
 mod streams;
 
-pub use call::Call;
+pub use call::{Call, CallFailure};
 pub use connect::{Connected, Unserved};
+pub use open::model_for as open_loop_model;
 pub use record::{Errors, Record};
+pub use replay::{Script, Scripted};
+pub use replayed::{Replayed, Shape};
 pub use slow::Slow;
 pub use streams::Streams;
 
@@ -26,6 +31,7 @@ use crate::interrupt::Interrupt;
 use kettle::{Channel, LocalLoop, Model};
 use open::Schedule;
 use record::Recorder;
+use replay::Replay;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,6 +136,26 @@ impl Generator {
         self.observe(source, &recorder, window, observer)
     }
 
+    /// Makes the calls of a script on the connections, again and again for the time of the window. Ends as
+    /// [`Generator::run`] does.
+    pub fn replay(
+        &mut self,
+        channels: &[Channel],
+        script: &Arc<Script>,
+        window: Window,
+        observer: &mut dyn Observer,
+    ) -> Result<Record, Failure> {
+        let recorder = Arc::new(Recorder::new());
+        // Without a task the loop would not wait for the next moment of the script.
+        self.local.spawn(std::future::pending());
+        let source = Source::Replay {
+            channels,
+            replay: Replay::new(script, Instant::now()),
+            recorder: Arc::clone(&recorder),
+        };
+        self.observe(source, &recorder, window, observer)
+    }
+
     /// Makes so many connections at a time to this URL, each for one call, for the time of the window.
     /// Ends as [`Generator::run`] does.
     pub fn churn(
@@ -212,6 +238,11 @@ enum Source<'a> {
         schedule: Schedule,
         recorder: Arc<Recorder>,
     },
+    Replay {
+        channels: &'a [Channel],
+        replay: Replay,
+        recorder: Arc<Recorder>,
+    },
 }
 
 impl<'a> Source<'a> {
@@ -255,8 +286,10 @@ impl<'a> Source<'a> {
 
     /// The measurement begins now: the schedule counts from here.
     fn reset(&mut self, now: Instant) {
-        if let Source::Open { schedule, .. } = self {
-            schedule.reset(now);
+        match self {
+            Source::Closed => {}
+            Source::Open { schedule, .. } => schedule.reset(now),
+            Source::Replay { replay, .. } => replay.reset(now),
         }
     }
 
@@ -273,6 +306,14 @@ impl<'a> Source<'a> {
                 open::run(local, channels, call, schedule, recorder, until)?;
                 Ok(true)
             }
+            Source::Replay {
+                channels,
+                replay,
+                recorder,
+            } => {
+                replay::run(local, channels, replay, recorder, until)?;
+                Ok(true)
+            }
         }
     }
 
@@ -281,6 +322,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Closed => 0,
             Source::Open { schedule, .. } => schedule.skipped(),
+            Source::Replay { replay, .. } => replay.skipped(),
         }
     }
 }

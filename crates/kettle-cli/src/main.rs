@@ -24,6 +24,7 @@ mod metadata;
 mod proc_listener;
 mod proc_sample;
 mod progress;
+mod recording;
 mod remote;
 mod schema;
 mod server_counts;

@@ -5,7 +5,7 @@
 
 use bytes::buf::UninitSlice;
 use bytes::{Buf, BufMut, BytesMut};
-use kettle_buf::{LINK_BYTES_MIN, Payload};
+use kettle_buf::{LINK_BYTES_MIN, Payload, count_copied};
 
 /// Adds what is encoded into it to a [`Payload`]. A piece of at least [`LINK_BYTES_MIN`] that comes as
 /// [`bytes::Bytes`] is shared rather than copied.
@@ -29,6 +29,7 @@ impl<'a> LinkingBuf<'a> {
 
     fn flush(&mut self) {
         let tail = std::mem::take(&mut self.tail);
+        count_copied(tail.len());
         self.payload.append_payload(tail.into());
     }
 }

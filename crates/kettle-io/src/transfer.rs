@@ -4,7 +4,7 @@
 
 use crate::{Address, DriverStats, SystemCalls, sys};
 use bytes::BytesMut;
-use kettle_buf::{FileRegion, LargeBuffer, Payload, Pool, PoolConfig, Segment};
+use kettle_buf::{FileRegion, LargeBuffer, Payload, Pool, PoolConfig, Segment, count_copied};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::io::{self, IoSlice};
@@ -59,6 +59,7 @@ impl Gather {
     /// Copies what belongs to the message off the front of `segment`.
     pub(crate) fn absorb(&mut self, segment: &mut Segment) {
         let part = segment.split_to(self.missing().min(segment.len()));
+        count_copied(part.len());
         self.buffer.extend_from_slice(&part);
     }
 }

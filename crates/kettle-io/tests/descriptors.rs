@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -274,6 +275,38 @@ fn many_connections_are_all_served() {
     let _alone = alone();
     for model in MULTIPLEXED {
         serve_many(model, if model == Model::Select { 400 } else { 1000 });
+    }
+}
+
+/// More is done between two waits than io_uring's queue has places for: the kernel keeps the rest.
+#[test]
+fn completions_that_find_no_place_are_kept() {
+    const STREAMS: usize = 4_600;
+    let _alone = alone();
+    let mut driver = opened(Model::Uring);
+    for pair in 0..STREAMS / 2 {
+        let (one, other) = UnixStream::pair().unwrap();
+        for (end, stream) in [one, other].into_iter().enumerate() {
+            let number = (2 * pair + end) as u64;
+            let socket = serve(&mut *driver, stream.into(), number as usize);
+            let payload = number.to_be_bytes().to_vec().into();
+            driver.submit(Op::Send { socket, payload });
+        }
+    }
+    let (mut sent, mut heard) = (0, vec![false; STREAMS]);
+    while sent < STREAMS || heard.contains(&false) {
+        let done = wait(&mut *driver, LONG);
+        assert!(!done.is_empty(), "{sent} sends were told of");
+        for Completion { token, outcome, .. } in done {
+            match outcome {
+                Outcome::Sent { rest, .. } if rest.is_empty() => sent += 1,
+                Outcome::Received(bytes) => {
+                    assert_eq!(bytes.to_vec(), (token.0 ^ 1).to_be_bytes());
+                    assert!(!std::mem::replace(&mut heard[token.0 as usize], true));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::source::{self, BoxSource};
 use crate::{BytesField, Status, Streaming};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use kettle_buf::{Chain, Encode, LINK_BYTES_MIN, Payload, Segment};
+use kettle_buf::{Chain, Encode, LINK_BYTES_MIN, Payload, Segment, count_copied};
 use prost::Message;
 use std::fmt;
 
@@ -114,6 +114,14 @@ impl Inbound {
         Streaming::new(self.body, |message| M::from_inbound(Inbound::new(message)))
     }
 
+    /// The message; the stream's receiver, where it is one.
+    pub(crate) fn as_message(&mut self) -> Result<&Chain, &mut Receiver> {
+        match &mut self.body {
+            Body::Message(message) => Ok(message),
+            Body::Stream(receiver) => Err(receiver),
+        }
+    }
+
     #[inline]
     fn into_message(self) -> Result<Chain, Status> {
         match self.body {
@@ -149,6 +157,7 @@ impl Outbound {
         }
         let mut bytes = BytesMut::with_capacity(length);
         message.encode(&mut bytes);
+        count_copied(length);
         Self {
             content: Content::Own(bytes),
         }

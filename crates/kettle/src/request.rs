@@ -185,6 +185,14 @@ impl<T> Request<T> {
         }
     }
 
+    /// The same of a request that came to a method here, for as long as the process lives; else empty.
+    pub(crate) fn hosted_method(&self) -> &'static str {
+        match self.origin.method {
+            MethodPath::Hosted(path) => path,
+            MethodPath::Unsent | MethodPath::Called(_) => "",
+        }
+    }
+
     /// Client: how long the call may take, from the moment it is made, at most 584 years. Default: the
     /// channel's setting. Inside a handler the call ends with the handler's own deadline at the latest,
     /// unless [`Request::set_inherits_deadline`] says otherwise.

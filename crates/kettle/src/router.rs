@@ -24,6 +24,13 @@ pub(crate) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RouteId(u32);
 
+impl RouteId {
+    /// Its place among all routes.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// All methods of all hosted services, by path.
 #[derive(Default)]
 pub(crate) struct Router {
@@ -81,9 +88,14 @@ impl Router {
         self.by_path.get(path).copied()
     }
 
+    /// The paths of all routes, by number.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.routes.iter().map(|route| route.path)
+    }
+
     /// The route with this number.
     pub(crate) fn route(&self, id: RouteId) -> &Route {
-        &self.routes[id.0 as usize]
+        &self.routes[id.index()]
     }
 
     /// Why [`Router::find`] found nothing, for the caller to read.

@@ -18,6 +18,7 @@ pub(crate) use running::Running;
 pub(crate) use threads::Threads;
 
 use crate::context::Context;
+use crate::detector::Detector;
 use crate::error::Kind;
 use crate::finish::Finishing;
 use crate::interceptor::Interceptor;
@@ -61,6 +62,7 @@ pub struct ServerBuilder {
     limits: Limits,
     pub(crate) connections_max: u64,
     held_bytes_max: u64,
+    hold_detector: Option<Arc<Detector>>,
     threads_max: usize,
     pool: PoolConfig,
     finishing_max: usize,
@@ -84,6 +86,7 @@ impl Default for ServerBuilder {
             limits: Limits::default(),
             connections_max: 100_000,
             held_bytes_max: 256 * 1024 * 1024,
+            hold_detector: None,
             threads_max: 4096,
             pool: PoolConfig::default(),
             finishing_max: 1024,
@@ -262,6 +265,16 @@ impl ServerBuilder {
         self
     }
 
+    /// For debugging: warns in the log, with the method, of what handlers keep of a message for longer than
+    /// this, when it is a small part of the block that it came in: a `Bytes` of a few bytes keeps 64 KiB.
+    /// Counted in [`crate::Stats::long_holds`]. Messages are watched at the price of an allocation for
+    /// each. At least 1 ms. Default: off.
+    pub fn hold_detector(mut self, after: Duration) -> Self {
+        let after = after.max(Duration::from_millis(1));
+        self.hold_detector = Some(Arc::new(Detector::new(after)));
+        self
+    }
+
     /// `scan`: how long to sleep after a pass that found nothing; `None`: never. Default `None`.
     pub fn scan_nap(mut self, nap: Option<Duration>) -> Self {
         self.driver.scan_nap = nap;
@@ -382,6 +395,7 @@ impl ServerBuilder {
             router,
             interceptors: self.interceptors.clone().into(),
             holdings: Arc::new(Holdings::new(self.held_bytes_max)),
+            detector: self.hold_detector.clone(),
         };
         let (limits, nodelay) = (self.limits.clone(), self.nodelay);
         Ok(Arc::new(Serves {

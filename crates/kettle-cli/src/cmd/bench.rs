@@ -24,10 +24,6 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Open loops up to so many connections run on poll(2), whose time-outs are as fine as the schedule;
-/// those of epoll_wait(2) are whole milliseconds. Beyond, poll's walk over all of them costs more.
-const POLL_CONNECTIONS_MAX: usize = 128;
-
 /// Loads a server and tells what came of it.
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if let Some(misplaced) = args.misplaced() {
@@ -134,8 +130,8 @@ fn tell(
 
 fn model(args: &BenchArgs) -> Model {
     match args.rate {
-        Some(_) if args.connections <= POLL_CONNECTIONS_MAX => Model::Poll,
-        _ => Model::Epoll,
+        Some(_) => load::open_loop_model(args.connections),
+        None => Model::Epoll,
     }
 }
 

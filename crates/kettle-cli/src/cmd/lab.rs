@@ -5,13 +5,18 @@ use crate::call;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::interrupt::{self, Interrupt};
-use crate::lab::{self, Load, OwnServer, Plan, Subject, Work};
+use crate::lab::{self, Load, OwnProgram, OwnServer, Plan, Replay, ReplayOptions, Subject, Work};
 use crate::load::Window;
 use crate::log;
 use crate::schema::{Kind, Schema};
 use kettle::Model;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long each model is measured in each round, unless told otherwise.
+const DURATION: Duration = Duration::from_millis(600);
 
 /// Measures, prints tables, and keeps the raw results when asked to.
 pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -47,7 +52,15 @@ pub fn run(args: LabArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 
 fn plan(args: LabArgs) -> Result<Plan, Failure> {
     let subject = subject(&args)?;
-    let own = own_load(&args);
+    let replay = subject.replay();
+    let own = match replay {
+        Some(replay) => Some(Load::replay(replay.connections)),
+        None => own_load(&args),
+    };
+    let duration = match replay {
+        Some(replay) => replay.turn,
+        None => args.duration.unwrap_or(DURATION),
+    };
     Ok(Plan {
         models: if args.models.is_empty() {
             Model::ALL.to_vec()
@@ -63,7 +76,7 @@ fn plan(args: LabArgs) -> Result<Plan, Failure> {
         rounds: args.rounds,
         window: Window {
             warmup: args.warmup,
-            duration: args.duration,
+            duration,
         },
     })
 }
@@ -81,7 +94,19 @@ fn own_load(args: &LabArgs) -> Option<Load> {
 }
 
 fn subject(args: &LabArgs) -> Result<Subject, Failure> {
-    let (Some(command), Some(method)) = (&args.server, &args.call) else {
+    let program = args.server.as_ref().map(|command| OwnProgram {
+        command: command.clone(),
+        start_timeout: args.start_timeout,
+    });
+    if let Some(path) = &args.replay {
+        let options = ReplayOptions {
+            speed: args.speed,
+            turn: args.duration,
+            program,
+        };
+        return Ok(Subject::Replay(Arc::new(Replay::read(path, options)?)));
+    }
+    let (Some(program), Some(method)) = (program, &args.call) else {
         if !args.protos.proto.is_empty() {
             let text = "--proto describes the calls of a server of one's own: give --server too";
             return Err(Failure::Text(text.to_owned()));
@@ -100,9 +125,8 @@ fn subject(args: &LabArgs) -> Result<Subject, Failure> {
     }
     let messages = call::messages(args.data.as_ref(), &method)?;
     Ok(Subject::Own(OwnServer {
-        command: command.clone(),
+        program,
         message: call::only(messages, &method)?,
         path: method.path().into(),
-        start_timeout: args.start_timeout,
     }))
 }

@@ -2,12 +2,12 @@
 
 use super::cell::{Reason, Round};
 use super::plan::{Plan, Row, serves_one};
-use super::subject::LabServer;
+use super::subject::{Calls, LabServer};
 use super::traffic::Work;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Connected, Generator, Observer, Record, Unserved};
+use crate::load::{Call, Connected, Generator, Observer, Record, Unserved, open_loop_model};
 use crate::proc_sample::{ProcSample, anonymous_bytes};
 use crate::server_counts::ServerCounts;
 use kettle::{Model, Probe};
@@ -54,9 +54,14 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
 }
 
 fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Measured, Failure> {
-    let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
-    if row.load.work == Work::Churn {
-        return churn(setup, row, server, &mut generator);
+    let calls = setup.plan.subject.calls(&row.load);
+    let model = match calls {
+        Calls::Same(_) => Model::Epoll,
+        Calls::Script(_) => open_loop_model(row.load.total()),
+    };
+    let mut generator = Generator::new(model, setup.interrupt.clone())?;
+    if let (Work::Churn, Calls::Same(call)) = (row.load.work, &calls) {
+        return churn(setup, row, call, server, &mut generator);
     }
     let before = anonymous_bytes(server.id());
     let idle = generator.connect(server.url(), row.load.idle, row.connect_timeout())?;
@@ -72,12 +77,15 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Meas
             row.model, &idle, &busy, refused,
         )));
     }
-    let (call, pace) = (setup.plan.subject.call(&row.load), row.load.pace());
+    let (channels, window) = (&busy.channels, setup.plan.window);
     let mut samples = Samples {
         server,
         taken: Vec::with_capacity(2),
     };
-    let record = generator.run(&busy.channels, call, pace, setup.plan.window, &mut samples)?;
+    let record = match calls {
+        Calls::Same(call) => generator.run(channels, call, row.load.pace(), window, &mut samples),
+        Calls::Script(script) => generator.replay(channels, &script, window, &mut samples),
+    }?;
     let memory = growth(before, after, row.load.total());
     samples.round(&record, memory)
 }
@@ -86,17 +94,17 @@ fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Meas
 fn churn(
     setup: &Setup<'_>,
     row: &Row,
+    call: &Call,
     server: &mut dyn LabServer,
     generator: &mut Generator,
 ) -> Result<Measured, Failure> {
     let url = server.url().to_owned();
-    let call = setup.plan.subject.call(&row.load);
     let mut samples = Samples {
         server,
         taken: Vec::with_capacity(2),
     };
     let (callers, window) = (row.load.connections, setup.plan.window);
-    let record = generator.churn(&url, callers, &call, window, &mut samples)?;
+    let record = generator.churn(&url, callers, call, window, &mut samples)?;
     samples.round(&record, None)
 }
 
@@ -168,6 +176,7 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
         rps: record.rps(),
         latency: record.latencies.percentiles(),
         errors: record.errors.clone(),
+        skipped: record.skipped,
         cpu_us_per_call: per_call(cost.nanos as f64 / 1000.0),
         cpu_source: cost.source,
         system_calls_per_call: system_calls.map(per_call),

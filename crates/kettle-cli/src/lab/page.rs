@@ -47,7 +47,9 @@ fn page(plan: &Plan, results: &Results) -> String {
     );
     heading(plan, results, &mut page);
     recommendations(results, &mut page);
-    verdicts(results, &mut page);
+    if !results.verdicts.is_empty() {
+        verdicts(results, &mut page);
+    }
     heat_map(plan, results, &mut page);
     charts(plan, results, &mut page);
     for load in &results.loads {
@@ -84,6 +86,14 @@ fn heading(plan: &Plan, results: &Results, page: &mut String) {
         let _ = writeln!(page, "<dt>{term}</dt><dd><code>{text}</code></dd>");
     }
     page.push_str("</dl>\n");
+    if let Some(replay) = plan.subject.replay() {
+        let mut summary = Vec::new();
+        replay
+            .write_summary(&mut summary)
+            .expect("a vector takes everything");
+        let summary = escaped(&String::from_utf8_lossy(&summary));
+        let _ = writeln!(page, "<pre>{summary}</pre>");
+    }
     if results.interrupted {
         page.push_str("<p><strong>Interrupted: not everything was measured.</strong></p>\n");
     }

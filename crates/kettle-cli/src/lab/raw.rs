@@ -2,6 +2,7 @@
 
 use super::cell::{Cell, Reason, Round};
 use super::plan::{Plan, WAIT_TIMEOUT};
+use super::replay::{RawReplay, Replay};
 use super::subject::Subject;
 use super::traffic::Load;
 use super::verdict::Verdict;
@@ -48,6 +49,7 @@ struct Settings<'a> {
     server: Option<&'a str>,
     call: Option<&'a str>,
     message_bytes: Option<usize>,
+    replay: Option<RawReplay<'a>>,
     rounds: usize,
     warmup_s: f64,
     duration_s: f64,
@@ -113,13 +115,18 @@ fn settings(plan: &Plan) -> Settings<'_> {
     let (payload, own) = match &plan.subject {
         Subject::Echo { payload } => (Some(*payload), None),
         Subject::Own(own) => (None, Some(own)),
+        Subject::Replay(_) => (None, None),
     };
     Settings {
         models: plan.models.iter().map(|model| model.name()).collect(),
         payload,
-        server: own.map(|own| own.command.as_str()),
+        server: plan
+            .subject
+            .program()
+            .map(|program| program.command.as_str()),
         call: own.map(|own| own.path.trim_start_matches('/')),
         message_bytes: own.map(|own| own.message.len()),
+        replay: plan.subject.replay().map(Replay::raw),
         rounds: plan.rounds,
         warmup_s: plan.window.warmup.as_secs_f64(),
         duration_s: plan.window.duration.as_secs_f64(),

@@ -4,7 +4,7 @@ use super::cell::Cell;
 use super::column::Column;
 use super::conclusion::{Contender, conclude};
 use super::plan::{Plan, WAIT_TIMEOUT};
-use super::subject::Subject;
+use super::replay;
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
@@ -34,6 +34,10 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
         plan.window.duration,
     )?;
     writeln!(out, "This takes about {seconds} s.")?;
+    if let Some(replay) = plan.subject.replay() {
+        writeln!(out)?;
+        replay.write_summary(out)?;
+    }
     out.flush()
 }
 
@@ -46,13 +50,16 @@ pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> 
     for cell in &results.cells {
         write_failures(cell, out)?;
     }
+    replay::write_remarks(results, out)?;
     writeln!(out, "→ {}", conclusion(results))?;
     out.flush()
 }
 
 /// Prints what the figures say to what is claimed of the models, and how the tables are to be read.
 pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out)?;
+    if !results.verdicts.is_empty() {
+        writeln!(out)?;
+    }
     for verdict in &results.verdicts {
         let (outcome, claim) = (verdict.outcome.to_string(), verdict.claim);
         writeln!(out, "{outcome:<12}  {claim}")?;
@@ -68,7 +75,7 @@ pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::
          within {WAIT_TIMEOUT:?}.\n*: the load generator kept its core busy, so that a faster server would not \
          have shown."
     )?;
-    if let Subject::Own(_) = plan.subject {
+    if plan.subject.program().is_some() {
         writeln!(
             out,
             "Only `kettle serve` counts its system calls, so those of this server are not known: –. \

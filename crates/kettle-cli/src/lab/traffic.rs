@@ -49,6 +49,8 @@ pub enum Work {
     SomeSlow,
     /// To take a connection for each call, and see it closed.
     Churn,
+    /// What a recording says, when it says so.
+    Replay,
 }
 
 impl Load {
@@ -102,6 +104,14 @@ impl Load {
         ]
     }
 
+    /// Calls that a recording says, over so many connections.
+    pub fn replay(connections: usize) -> Self {
+        Self {
+            work: Work::Replay,
+            ..Self::new(connections, 0, 0)
+        }
+    }
+
     /// All connections.
     pub fn total(&self) -> usize {
         self.connections + self.idle
@@ -117,7 +127,7 @@ impl Load {
         let payload = self.payload.unwrap_or(payload);
         let call = Call::echo(Kind::Unary, payload, 0);
         match self.work {
-            Work::Echo | Work::SomeSlow | Work::Churn => call,
+            Work::Echo | Work::SomeSlow | Work::Churn | Work::Replay => call,
             Work::Compute => call.computing(WORK),
             Work::ComputeOnPool => call.computing(WORK).on_pool(),
             Work::Wait => call.waiting(WORK),
@@ -140,6 +150,9 @@ impl Load {
     /// For a heading.
     pub fn in_words(&self) -> String {
         let connections = counted(self.connections, "connection");
+        if self.work == Work::Replay {
+            return format!("{connections} with calls at their recorded moments");
+        }
         let calls = counted(self.in_flight, "call");
         let mut words = format!("{connections} with {calls} in flight");
         if let Some(payload) = self.payload {
@@ -167,6 +180,7 @@ impl Work {
             Work::WaitOnPool => Some("wait on the pool"),
             Work::SomeSlow => Some("some slow"),
             Work::Churn => Some("churn"),
+            Work::Replay => Some("replay"),
         }
     }
 
@@ -179,6 +193,7 @@ impl Work {
             Work::WaitOnPool => "; each holds a thread of the pool for 1 ms",
             Work::SomeSlow => "; one of a hundred waits for 5 ms, and the others are measured",
             Work::Churn => "; a connection is made for each call, and closed",
+            Work::Replay => "; calls come when they were recorded",
         }
     }
 }
@@ -189,6 +204,9 @@ impl fmt::Display for Load {
             write!(f, "{} idle + ", grouped(self.idle as u64))?;
         }
         let connections = grouped(self.connections as u64);
+        if self.work == Work::Replay {
+            return write!(f, "replay × {connections}");
+        }
         write!(f, "{connections} × {}", self.in_flight)?;
         if let Some(payload) = self.payload {
             write!(f, ", {} KiB", payload / 1024)?;

@@ -9,6 +9,7 @@ mod files;
 mod lab;
 mod models;
 mod process;
+mod replay;
 mod serve;
 mod soak;
 mod unix;

@@ -2,6 +2,7 @@
 
 use super::Turn;
 use super::handler::panicked;
+use super::replying::Sent;
 use super::sending::Room;
 use crate::call::{CallRequest, Caller, Content, Reply};
 use crate::inbox::Fed;
@@ -140,7 +141,7 @@ impl Calling {
         let mut cx = Context::from_waker(turn.spare.alarm.waker(Target::Handler(turn.key, call)));
         let room = &mut self.room;
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            sending.poll(&mut cx, call, machine, room)
+            sending.poll(&mut cx, call, machine, room, &mut Sent::default())
         }));
         match polled {
             Ok(Poll::Pending) => {}

@@ -19,9 +19,11 @@ use crate::peer::panicked;
 use crate::pending::Promise;
 use crate::source::BoxSource;
 use crate::{BoxFuture, Inbound, Outbound, Request, Response, Service, Status};
+use kettle_buf::copied_bytes;
 use kettle_proto::Instant;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use tracing::Span;
@@ -114,11 +116,14 @@ impl Job {
         };
         let waker = Waker::from(Arc::clone(&self));
         ambient::set(self.deadline);
+        let copied = copied_bytes();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = self.span.enter();
             work.poll(&self, &mut Context::from_waker(&waker))
         }));
         ambient::clear();
+        let copied = copied_bytes() - copied;
+        self.pool.copied.fetch_add(copied, Ordering::Relaxed);
         let over = match polled {
             Ok(polled) => polled.is_ready(),
             Err(panic) => {

@@ -241,7 +241,7 @@ fn a_slow_reader_of_the_pool_costs_bounded_memory(model: Model) {
     // again.
     const BOUND: u64 = (2 * 256 + 64) * 1024 + 20 * 1024 * 1024;
     let host = on_pool(model);
-    let mut client = RawClient::with_limits(host.server.local_addr(), |limits| {
+    let mut client = RawClient::with_limits(host.server.address(), |limits| {
         limits.call_credit_bytes = i32::MAX as u32;
         limits.connection_credit_bytes = i32::MAX as u32;
     });
@@ -261,7 +261,7 @@ fn a_slow_reader_of_the_pool_costs_bounded_memory(model: Model) {
 fn a_reader_without_credit_stops_the_pool(model: Model) {
     const CREDIT: u64 = 1024 * 1024 / 20_000;
     let host = on_pool(model);
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     let call = client.open_at("Push", &numbered(Behaviour::Large, 20_000), true);
     client.flush();
     for _ in 0..CREDIT {
@@ -363,7 +363,7 @@ fn calls_on_the_pool_are_cancelled(model: Model) {
     }
     drop(client);
     let started = host.service.started();
-    let mut raw = RawClient::connect(host.server.local_addr());
+    let mut raw = RawClient::connect(host.server.address());
     raw.open(&task(Behaviour::Never));
     raw.open_at("Collect", &echo("tea"), false);
     raw.open_at("Push", &numbered(Behaviour::Large, 1000), true);

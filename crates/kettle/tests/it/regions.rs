@@ -23,14 +23,14 @@ const CONTENT_BYTES: usize = 3 << 20;
 /// Where the second part of the sparse file begins.
 const FAR: u64 = 4 << 30;
 
-struct Host {
-    server: ServerHandle,
+pub struct Host {
+    pub server: ServerHandle,
     content: Vec<u8>,
-    client: CutterClient,
+    pub client: CutterClient,
 }
 
 /// A server that cuts a file of its own, which has the same content at 0 and around 4 GiB.
-fn host(model: Model) -> Host {
+pub fn host(model: Model) -> Host {
     let content: Vec<u8> = (0..CONTENT_BYTES as u32).map(|n| (n % 251) as u8).collect();
     let mut file = tempfile();
     file.write_all(&content).unwrap();
@@ -67,7 +67,7 @@ fn tempfile() -> File {
     file
 }
 
-fn piece(offset: u64, length: u64, memory: bool) -> Piece {
+pub fn piece(offset: u64, length: u64, memory: bool) -> Piece {
     Piece {
         offset,
         length,
