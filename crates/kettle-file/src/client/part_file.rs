@@ -13,9 +13,11 @@ use crate::checksum::{Checksum, Summing};
 use crate::vectored::write_all_at;
 use kettle::Chain;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How much may come before it is noted, in bytes.
@@ -61,16 +63,7 @@ impl PartFile {
             with_ending(target, ".part.notes"),
         );
         let failed = |error: io::Error| Error::local(format!("write {}", path.display()), error);
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(failed)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            let error = match error {
-                rustix::io::Errno::AGAIN => io::Error::other("another process is fetching it"),
-                error => error.into(),
-            };
-            failed(error)
-        })?;
+        let file = open_alone(&path).map_err(failed)?;
         let mut part = Self {
             target: target.to_owned(),
             path: path.clone(),
@@ -184,6 +177,23 @@ impl PartFile {
         }
         self.noted_bytes = self.pieces.bytes();
         Ok(Resumed::Bytes(self.noted_bytes))
+    }
+}
+
+/// Opens a file that no other process writes.
+fn open_alone(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::AGAIN) => return Err(io::Error::other("another process is fetching it")),
+        locked => locked?,
+    }
+    // Whoever had the lock may have completed it since it was opened: then it has its name, and is to stay.
+    let (locked, named) = (file.metadata()?, fs::metadata(path));
+    match named {
+        Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => Ok(file),
+        _ => Err(io::Error::other("another process has just completed it")),
     }
 }
 
