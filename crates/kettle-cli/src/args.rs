@@ -13,7 +13,7 @@ use crate::echo::PAYLOAD_BYTES_MAX;
 use crate::schema::Kind;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
-use kettle::Model;
+use kettle::{FileStrategy, Model};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub enum Command {
     Put(PutArgs),
     Ls(LsArgs),
     Lab(LabArgs),
+    #[command(hide = true)]
+    Hold(HoldArgs),
     Models(ModelsArgs),
     Completions(CompletionsArgs),
 }
@@ -106,6 +108,10 @@ pub struct ServeArgs {
     /// Longest file that clients may write, in bytes [default: 64 GiB].
     #[arg(long, value_name = "BYTES", requires = "writable")]
     pub file_bytes_max: Option<u64>,
+    /// How files get into a socket; a model that cannot do it copies them [default: splice].
+    #[arg(long, value_name = "STRATEGY", requires = "files", value_parser = file_strategy())]
+    #[arg(env = "KETTLE_FILE_STRATEGY", hide_env_values = true)]
+    pub file_strategy: Option<FileStrategy>,
     /// Event loops, each on a thread of its own; blocking and threads take 1.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(env = "KETTLE_LOOPS", hide_env_values = true)]
@@ -356,7 +362,9 @@ impl BenchArgs {
 ///
 /// The loads: 1 connection with 1 call in flight; 64 with 1; 64 with 16; 64 with 1 beside 1,000 idle
 /// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
-/// serves one connection at a time, so it is also measured with one.
+/// serves one connection at a time, so it is also measured with one. Connections that one server process
+/// cannot hold, for its limit on open files or more than 20,000, are shared by several (64 at most); what
+/// they cost is added up.
 ///
 /// With --server a server of one's own is measured in the same way, with one unary call made again and
 /// again. How many system calls it makes is not known, because only `kettle serve` counts them. It is
@@ -372,6 +380,7 @@ Examples:
   kettle lab
   kettle lab --models epoll,poll,select --connections 500 --in-flight 4
   kettle lab --idle 5000 --models poll,epoll --json results.json
+  kettle lab --unix --connections 64
   kettle lab --payload 4096 --duration 2 --rounds 5
   kettle lab --server 'target/release/server --quiet' \\
       --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto
@@ -447,17 +456,35 @@ pub struct LabArgs {
     /// Make a connection for each call, and close it; --connections says how many at a time.
     #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
     pub churn: bool,
-    /// Measure every load that the lab knows, in about ten minutes: from 1 to 1,000 busy connections, up to
-    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
+    /// Over Unix-domain sockets in the temporary folder, in place of TCP on loopback.
+    #[arg(long, conflicts_with_all = ["server", "replay"])]
+    pub unix: bool,
+    /// Measure every load that the lab knows, in about a quarter of an hour: from 1 to 1,000 busy connections, up to
+    /// 40,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
     /// connections that come and go.
     #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
     pub full: bool,
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
+    /// Also write a page with charts into this folder (index.html), all rounds beside it (results.json), and
+    /// tables in Markdown (tables.md).
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
+}
+
+/// For the lab: open connections, print how many were served as a line of JSON, and hold them until stdin
+/// ends.
+#[derive(Debug, ClapArgs)]
+pub struct HoldArgs {
+    /// The server.
+    pub url: String,
+    /// Connections.
+    #[arg(long, value_name = "N", value_parser = count(0, CONNECTIONS_MAX))]
+    pub connections: usize,
+    /// How long each may wait to be served.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub connect_timeout: Duration,
 }
 
 /// List the I/O models and whether this machine runs them.
@@ -498,6 +525,12 @@ pub enum Shell {
 /// The name of an I/O model.
 fn model() -> impl TypedValueParser<Value = Model> {
     let names = PossibleValuesParser::new(Model::ALL.map(Model::name));
+    names.try_map(|name| name.parse())
+}
+
+/// The name of a way to send files.
+fn file_strategy() -> impl TypedValueParser<Value = FileStrategy> {
+    let names = PossibleValuesParser::new(FileStrategy::ALL.map(FileStrategy::name));
     names.try_map(|name| name.parse())
 }
 

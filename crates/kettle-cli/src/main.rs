@@ -29,6 +29,7 @@ mod remote;
 mod schema;
 mod server_counts;
 mod table;
+mod terminal;
 mod wait;
 
 use clap::Parser;

@@ -13,7 +13,7 @@ pub struct Progress {
 impl Progress {
     /// At the beginning of so many steps.
     pub fn new(steps: u64) -> Self {
-        Self::styled(steps, "{bar:30} {percent:>3} %  {msg}")
+        Self::styled(steps, "{bar:30} {percent:>3} %  {eta} left  {msg}")
     }
 
     /// Of a transfer of so many bytes, some of which are there already.
@@ -46,11 +46,6 @@ impl Progress {
     /// So many steps are done.
     pub fn at(&self, step: u64) {
         self.bar.set_position(step);
-    }
-
-    /// One more step is done.
-    pub fn step(&self) {
-        self.bar.inc(1);
     }
 
     /// So many more steps are done.

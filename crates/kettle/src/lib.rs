@@ -74,8 +74,8 @@ pub use incoming::Incoming;
 pub use interceptor::{Interceptor, Next};
 pub use kettle_buf::{Chain, Encode, FileRegion, Payload, Segment};
 pub use kettle_io::{
-    Address, Driver, DriverConfig, Feature, Model, PeerCredentials, Probe, SystemCalls,
-    UringFeatures,
+    Address, Driver, DriverConfig, Feature, FileStrategy, Model, PeerCredentials, Probe, SendStats,
+    SystemCalls, UringFeatures,
 };
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;

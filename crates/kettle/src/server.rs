@@ -27,7 +27,7 @@ use crate::peer::{Holdings, Hosted};
 use crate::pool::{self, Pool, PoolConfig};
 use crate::reactor::Serves;
 use crate::router::Router;
-use crate::{Error, Hosting, Inbound, Model, Outbound};
+use crate::{Error, FileStrategy, Hosting, Inbound, Model, Outbound};
 use env::Env;
 use kettle_io::{Driver, DriverConfig};
 use kettle_proto::limits::Limits;
@@ -278,6 +278,19 @@ impl ServerBuilder {
     /// `scan`: how long to sleep after a pass that found nothing; `None`: never. Default `None`.
     pub fn scan_nap(mut self, nap: Option<Duration>) -> Self {
         self.driver.scan_nap = nap;
+        self
+    }
+
+    /// How regions of files are sent. Default: splice(2). The model `tokio` always copies.
+    pub fn file_strategy(mut self, strategy: FileStrategy) -> Self {
+        self.driver.file_strategy = strategy;
+        self
+    }
+
+    /// Pipes that each loop, or each thread of `threads`, may have open for sending files by splice(2), two
+    /// descriptors each. Default 16; without a free one, files are sent by sendfile(2).
+    pub fn pipes_max(mut self, pipes: usize) -> Self {
+        self.driver.pipes_max = pipes;
         self
     }
 

@@ -6,7 +6,7 @@ pub use method::MethodStats;
 pub(crate) use method::{MethodCounters, Polled};
 
 use crate::router::{RouteId, Router};
-use kettle_io::{DriverStats, SystemCalls};
+use kettle_io::{DriverStats, SendStats, SystemCalls};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
+    /// How they left: files by which of the ways, and what stood in the way of the one that was asked for.
+    pub sends: SendStats,
     /// Bytes of messages that were copied in memory, by loops and by the pool: encoding, packing small pieces
     /// together, gathering what came in parts. What the kernel copies, and what handlers copy of their own
     /// accord, is not among them.
@@ -70,6 +72,7 @@ impl Stats {
         self.calls_failed += past.calls_failed;
         self.received_bytes += past.received_bytes;
         self.sent_bytes += past.sent_bytes;
+        self.sends += past.sends;
         self.copied_bytes += past.copied_bytes;
         self.wakes += past.wakes;
         self.buffer_allocations += past.buffer_allocations;
@@ -172,6 +175,7 @@ impl LoopStats {
         total.buffer_allocations += driver.pool.allocations;
         total.received_bytes += driver.received_bytes;
         total.sent_bytes += driver.sent_bytes;
+        total.sends += driver.sends;
         total.system_calls += driver.system_calls;
         total.pool_bytes += driver.pool.bytes as u64;
         total.pool_fallbacks += driver.pool.fallbacks;

@@ -4,6 +4,7 @@ mod bench;
 mod call;
 mod completions;
 mod get;
+mod hold;
 mod lab;
 mod ls;
 mod models;
@@ -25,6 +26,7 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         Command::Put(args) => put::run(&args, out),
         Command::Ls(args) => ls::run(&args, out),
         Command::Lab(args) => lab::run(args, out),
+        Command::Hold(args) => hold::run(&args, out),
         Command::Models(args) => models::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
     }

@@ -91,6 +91,9 @@ fn builder(args: &ServeArgs) -> Result<ServerBuilder, Failure> {
     if let Some(directory) = &args.files {
         builder = builder.add_service(files(args, directory)?.host());
     }
+    if let Some(strategy) = args.file_strategy {
+        builder = builder.file_strategy(strategy);
+    }
     if let Some(threads) = args.threads_max {
         builder = builder.threads_max(threads);
     }

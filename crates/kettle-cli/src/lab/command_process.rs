@@ -3,10 +3,9 @@
 //! It is told model, loops and address by the environment. `proc_listener.rs` finds out whether the
 //! process is the server itself, `tail.rs` keeps what it printed last.
 
-use super::server_process::spawn_on;
 use super::subject::{LabServer, OwnProgram};
 use super::tail::Tail;
-use crate::affinity::Cores;
+use crate::affinity::{self, Cores};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::proc_listener;
@@ -69,7 +68,7 @@ impl CommandProcess {
             .stderr(writer)
             // Ctrl-C is for the lab, which then ends its servers.
             .process_group(Pid::from_child(&guard).as_raw_pid());
-        let child = spawn_on(&mut command, cores)?;
+        let child = affinity::spawn_server(&mut command, cores)?;
         // It holds the writing end of the pipe, whose end would otherwise not be seen.
         drop(command);
         let server = Self {

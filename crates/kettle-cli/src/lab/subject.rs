@@ -25,6 +25,8 @@ pub enum Subject {
     Echo {
         /// Bytes of each payload, there and back.
         payload: usize,
+        /// What its connections are.
+        transport: Transport,
     },
     /// Another server.
     Own(OwnServer),
@@ -39,6 +41,15 @@ pub enum Calls {
     Same(Call),
     /// One after the other.
     Script(Arc<Script>),
+}
+
+/// What connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP on loopback.
+    Tcp,
+    /// Unix-domain sockets.
+    Unix,
 }
 
 /// A server that the lab knows nothing of but how to start and how to call it.
@@ -88,7 +99,7 @@ impl Subject {
         interrupt: &Interrupt,
     ) -> Result<Box<dyn LabServer>, Failure> {
         Ok(match self.program() {
-            None => Box::new(ServerProcess::start(model, cores)?),
+            None => Box::new(ServerProcess::start(model, self.transport(), cores)?),
             Some(program) => Box::new(CommandProcess::start(program, model, cores, interrupt)?),
         })
     }
@@ -96,9 +107,16 @@ impl Subject {
     /// What is called under a load.
     pub fn calls(&self, load: &Load) -> Calls {
         match self {
-            Subject::Echo { payload } => Calls::Same(load.echo(*payload)),
+            Subject::Echo { payload, .. } => Calls::Same(load.echo(*payload)),
             Subject::Own(own) => Calls::Same(Call::new(Arc::clone(&own.path), own.message.clone())),
             Subject::Replay(replay) => Calls::Script(Arc::clone(&replay.script)),
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        match self {
+            Subject::Echo { transport, .. } => *transport,
+            Subject::Own(_) | Subject::Replay(_) => Transport::Tcp,
         }
     }
 
@@ -150,6 +168,15 @@ impl Subject {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "TCP on loopback",
+            Transport::Unix => "Unix-domain sockets",
+        })
+    }
+}
+
 impl Calls {
     fn first_path(&self) -> Arc<str> {
         match self {
@@ -170,7 +197,9 @@ impl Calls {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Echo { payload } => write!(f, "{payload} B payload"),
+            Subject::Echo { payload, transport } => {
+                write!(f, "{payload} B payload over {transport}")
+            }
             Subject::Replay(replay) => replay.fmt(f),
             Subject::Own(OwnServer {
                 program: OwnProgram { command, .. },

@@ -1,7 +1,7 @@
 //! `kettle serve --files`, `get`, `put` and `ls`.
 
 use crate::process::{Run, Running, kettle_with, run_with, until};
-use kettle::Model;
+use kettle::{FileStrategy, Model};
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -113,6 +113,23 @@ fn files_go_both_ways_on_every_model() {
             assert!(got.stdout.contains(", verified\n"), "{model}: {got:?}");
             assert!(same(&place.here("one"), &target), "{model}");
         }
+    }
+}
+
+/// The server counts how the bytes left, and the file went without being read into the process but by `copy`.
+#[test]
+fn files_are_sent_as_asked_for() {
+    const LENGTH: u64 = 5_000_001;
+    for strategy in FileStrategy::ALL {
+        let place = Place::new();
+        fs::write(place.there("x"), content(LENGTH as usize)).unwrap();
+        let (mut server, url) = place.serve(&format!("--stats --file-strategy {strategy}"));
+        let got = get(&format!("{url}/x"), &place.here("x"), &[]);
+        assert_eq!(got.code, Some(0), "{strategy}: {got:?}");
+        assert!(same(&place.there("x"), &place.here("x")), "{strategy}");
+        let counts = server.counts();
+        let sent = &counts["files"][format!("{strategy}_bytes")];
+        assert_eq!(sent.as_u64(), Some(LENGTH), "{strategy}: {counts}");
     }
 }
 
