@@ -33,11 +33,12 @@
 
 mod blocking;
 mod builder;
+mod bytes_fields;
 mod client;
-mod composed;
 mod error;
 #[cfg(test)]
 mod golden;
+mod methods;
 mod server;
 mod service;
 

@@ -1,9 +1,11 @@
 //! What the command line can ask for.
 //!
-//! `args/message.rs` holds what several commands take to describe messages.
+//! `args/message.rs` holds what several commands take to describe messages, `args/files.rs` the commands for files.
 
+mod files;
 mod message;
 
+pub use files::{GetArgs, LsArgs, PutArgs};
 pub use message::{Data, Header, ProtoArgs};
 
 use crate::duration;
@@ -11,7 +13,7 @@ use crate::echo::PAYLOAD_BYTES_MAX;
 use crate::schema::Kind;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
-use kettle::Model;
+use kettle::{FileStrategy, Model};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,8 +26,8 @@ pub const IN_FLIGHT_MAX: u64 = 65_536;
 
 /// RPC on Linux, with the network I/O model as a setting.
 ///
-/// Calls services from the command line, hosts an echo service on any of eight I/O models, loads it, and
-/// compares the models on this machine.
+/// Calls services from the command line, hosts an echo service and the files of a directory on any of eight I/O
+/// models, fetches and sends files, and compares the models on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "kettle",
@@ -42,6 +44,8 @@ Examples:
   kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d '{\"payload\":\"aGVsbG8=\"}'
                                                 call it from another terminal
   kettle bench kettle://127.0.0.1:50051 -c 64   load it
+  kettle serve --files .                        host the files of this directory too
+  kettle get kettle://127.0.0.1:50051/FILE      fetch one of them
   kettle models                                 what the I/O models are
   kettle completions bash                       completions for a shell")]
 pub struct Args {
@@ -56,6 +60,9 @@ pub enum Command {
     Serve(ServeArgs),
     Call(CallArgs),
     Bench(BenchArgs),
+    Get(GetArgs),
+    Put(PutArgs),
+    Ls(LsArgs),
     Lab(LabArgs),
     #[command(hide = true)]
     Hold(HoldArgs),
@@ -63,11 +70,15 @@ pub enum Command {
     Completions(CompletionsArgs),
 }
 
-/// Host the echo service on an I/O model.
+/// Host the echo service, and files, on an I/O model.
 ///
 /// Hosts echo.v1.Echo, whose method Unary gives its payload back, or as many bytes as `want` says. The
 /// first line on stdout tells the address. SIGINT and SIGTERM let open calls finish; a second one ends
 /// them.
+///
+/// With --files also hosts kettle.file.v1.Files, with the files of a directory that no path leads out of:
+/// see `kettle get`, `put` and `ls`. Whoever may connect may read all of them, and with --writable replace
+/// them: there is no other permission.
 ///
 /// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 #[derive(Debug, ClapArgs)]
@@ -76,6 +87,7 @@ Examples:
   kettle serve
   kettle serve --listen 127.0.0.1:0 --model scan --scan-nap 50us
   kettle serve --listen 0.0.0.0:50051 --loops 4 -v
+  kettle serve --files /srv/images --writable
   kettle serve --listen unix:///run/echo.sock --unix-mode 660
   kettle serve --record traffic.jsonl           for `kettle lab --replay traffic.jsonl`")]
 pub struct ServeArgs {
@@ -87,6 +99,19 @@ pub struct ServeArgs {
     #[arg(long, default_value_t, value_parser = model())]
     #[arg(env = "KETTLE_MODEL", hide_env_values = true)]
     pub model: Model,
+    /// Host the files of this directory too.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub files: Option<PathBuf>,
+    /// Let clients write files.
+    #[arg(long, requires = "files")]
+    pub writable: bool,
+    /// Longest file that clients may write, in bytes [default: 64 GiB].
+    #[arg(long, value_name = "BYTES", requires = "writable")]
+    pub file_bytes_max: Option<u64>,
+    /// How files get into a socket; a model that cannot do it copies them [default: splice].
+    #[arg(long, value_name = "STRATEGY", requires = "files", value_parser = file_strategy())]
+    #[arg(env = "KETTLE_FILE_STRATEGY", hide_env_values = true)]
+    pub file_strategy: Option<FileStrategy>,
     /// Event loops, each on a thread of its own; blocking and threads take 1.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(env = "KETTLE_LOOPS", hide_env_values = true)]
@@ -200,6 +225,9 @@ pub struct CallArgs {
 /// to the last, warm-up included; all other figures leave the warm-up out. Calls that are in flight at
 /// the end have 5 s to be answered.
 ///
+/// With --files a file is read instead, by one connection, as often as it takes: figures are bytes per second,
+/// and what sending them costs the server.
+///
 /// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 ///
 /// Exit codes: 0 fine; 1 a call failed, or no connection was served; 2 wrong arguments; 130 interrupted
@@ -213,11 +241,22 @@ Examples:
   kettle bench kettle://127.0.0.1:50051 --rate 20000 --connections 8 --json
   kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576
   kettle bench kettle://127.0.0.1:50051 --method bidi --in-flight 64
+  kettle bench --files kettle://127.0.0.1:50051/images/disk.img --bytes 10000000000
   kettle bench kettle://127.0.0.1:50051 -c 100 --idle 18000 --local-address 127.0.0.2,127.0.0.3
   kettle bench kettle://127.0.0.1:50051 --method server-stream --payload 65536 --streams 4")]
 pub struct BenchArgs {
-    /// The server, as kettle://HOST:PORT or unix:///PATH.
+    /// The server, as kettle://HOST:PORT or unix:///PATH; with --files the path of a file behind it.
     pub url: String,
+    /// Read a file of `kettle serve --files`, on one connection.
+    #[arg(long, conflicts_with_all = ["connections", "idle", "local_address", "method", "streams"])]
+    #[arg(conflicts_with_all = ["in_flight", "payload", "want", "rate", "slow", "blocking", "duration"])]
+    pub files: bool,
+    /// files: how many bytes are read after the warm-up [default: the file once].
+    #[arg(long, value_name = "N", requires = "files", value_parser = clap::value_parser!(u64).range(1..))]
+    pub bytes: Option<u64>,
+    /// files: bytes of each message at most, 4096 to 3145728 [default: 1044480].
+    #[arg(long, value_name = "N", requires = "files", value_parser = clap::value_parser!(u32).range(4096..=3145728))]
+    pub chunk: Option<u32>,
     /// Connections.
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = count(1, CONNECTIONS_MAX))]
@@ -486,6 +525,12 @@ pub enum Shell {
 /// The name of an I/O model.
 fn model() -> impl TypedValueParser<Value = Model> {
     let names = PossibleValuesParser::new(Model::ALL.map(Model::name));
+    names.try_map(|name| name.parse())
+}
+
+/// The name of a way to send files.
+fn file_strategy() -> impl TypedValueParser<Value = FileStrategy> {
+    let names = PossibleValuesParser::new(FileStrategy::ALL.map(FileStrategy::name));
     names.try_map(|name| name.parse())
 }
 

@@ -23,8 +23,24 @@ pub struct ServerCounts {
     pub sent_bytes: u64,
     /// Memory of receive pools, in bytes.
     pub pool_bytes: u64,
+    /// Bytes of messages that were copied in memory.
+    pub copied_bytes: u64,
+    /// How files were sent.
+    pub files: FileCounts,
     /// System calls on sockets and pollers, by kind.
     pub system_calls: SystemCallCounts,
+}
+
+/// Bytes of files by the way in which they were sent, and how often not in the way that was asked for; see
+/// [`kettle::SendStats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileCounts {
+    pub splice_bytes: u64,
+    pub sendfile_bytes: u64,
+    pub mmap_bytes: u64,
+    pub copy_bytes: u64,
+    pub pipe_fallbacks: u64,
+    pub strategy_fallbacks: u64,
 }
 
 /// System calls by kind; the kinds are those of [`kettle::SystemCalls`].
@@ -45,7 +61,7 @@ pub struct SystemCallCounts {
 
 impl From<&Stats> for ServerCounts {
     fn from(stats: &Stats) -> Self {
-        let calls = &stats.system_calls;
+        let (calls, sends) = (&stats.system_calls, &stats.sends);
         Self {
             connections: stats.connections,
             connections_accepted: stats.connections_accepted,
@@ -55,6 +71,15 @@ impl From<&Stats> for ServerCounts {
             received_bytes: stats.received_bytes,
             sent_bytes: stats.sent_bytes,
             pool_bytes: stats.pool_bytes,
+            copied_bytes: stats.copied_bytes,
+            files: FileCounts {
+                splice_bytes: sends.splice_bytes,
+                sendfile_bytes: sends.sendfile_bytes,
+                mmap_bytes: sends.mmap_bytes,
+                copy_bytes: sends.copy_bytes,
+                pipe_fallbacks: sends.pipe_fallbacks,
+                strategy_fallbacks: sends.strategy_fallbacks,
+            },
             system_calls: SystemCallCounts {
                 total: calls.total(),
                 accept: calls.accept,

@@ -1,6 +1,7 @@
 //! Tables of plain text.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What stands between two columns.
 const GAP: &str = "  ";
@@ -157,6 +158,27 @@ pub fn counted(count: usize, thing: &str) -> String {
     format!("{} {thing}{s}", grouped(count as u64))
 }
 
+/// The size of a file: `5 bytes`, `12.5 KiB`, `4.00 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let value = bytes as f64 / 1024.0;
+    match value {
+        _ if bytes < 1024 => counted(bytes as usize, "byte"),
+        _ if value < 1023.5 => kib(bytes as f64),
+        _ if value < 1023.5 * 1024.0 => format!("{} MiB", number(value / 1024.0)),
+        _ => format!("{} GiB", number(value / 1024.0 / 1024.0)),
+    }
+}
+
+/// How fast so many bytes moved: `1.25 GB/s`.
+pub fn rate(bytes: u64, time: Duration) -> String {
+    let per_second = bytes as f64 / time.as_secs_f64().max(1e-9);
+    match per_second {
+        _ if per_second < 1e6 => format!("{} kB/s", number(per_second / 1e3)),
+        _ if per_second < 1e9 => format!("{} MB/s", number(per_second / 1e6)),
+        _ => format!("{} GB/s", number(per_second / 1e9)),
+    }
+}
+
 /// Memory: `12.5 KiB`.
 pub fn kib(bytes: f64) -> String {
     format!("{} KiB", number(bytes / 1024.0))
@@ -237,6 +259,23 @@ mod tests {
         assert_eq!(counted(1, "connection"), "1 connection");
         assert_eq!(counted(0, "call"), "0 calls");
         assert_eq!(counted(10_000, "call"), "10,000 calls");
+    }
+
+    #[test]
+    fn sizes_and_rates_have_a_unit() {
+        for (size, text) in [
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (12_800, "12.5 KiB"),
+            (5 << 20, "5.00 MiB"),
+            (4 << 30, "4.00 GiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+        let second = Duration::from_secs(1);
+        assert_eq!(rate(500, second), "0.50 kB/s");
+        assert_eq!(rate(12_500_000, second), "12.5 MB/s");
+        assert_eq!(rate(2_500_000_000, 2 * second), "1.25 GB/s");
     }
 
     #[test]

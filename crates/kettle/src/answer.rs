@@ -1,10 +1,9 @@
 //! A call that runs on a server, and where its reply goes.
 
 use crate::outgoing::{Outgoing, Sink};
-use crate::{BoxFuture, Inbound, Metadata, Outbound, Request, Response, Status};
+use crate::{BoxFuture, Inbound, Incoming, Metadata, Outbound, Request, Response, Status};
 use kettle_buf::{Encode, Payload};
 use pin_project_lite::pin_project;
-use prost::Message;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -68,7 +67,7 @@ pub(crate) fn answer_unary<T, Req, Res, Fut>(
 ) -> BoxAnswer
 where
     T: Send + Sync + 'static,
-    Req: Message + Default + 'static,
+    Req: Incoming + 'static,
     Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
@@ -130,7 +129,7 @@ pin_project! {
 impl<T, Req, Res, H, Fut> Answer for Unary<T, Req, H, Fut>
 where
     T: Send + Sync,
-    Req: Message + Default,
+    Req: Incoming,
     Res: Outgoing,
     H: Fn(Arc<T>, Request<Req>) -> Fut + Send,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send,
@@ -174,7 +173,7 @@ where
 
 impl<T, Req, Res, H, Fut> Unary<T, Req, H, Fut>
 where
-    Req: Message + Default,
+    Req: Incoming,
     Res: Outgoing,
     H: Fn(Arc<T>, Request<Req>) -> Fut,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)>,

@@ -1,9 +1,10 @@
 //! Messages to bytes and back.
 
 use crate::inbox::Receiver;
+use crate::incoming::{self, Incoming};
 use crate::outgoing::{Outgoing, Protobuf, Sink};
 use crate::source::{self, BoxSource};
-use crate::{Status, Streaming};
+use crate::{BytesField, Status, Streaming};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use kettle_buf::{Chain, Encode, LINK_BYTES_MIN, Payload, Segment, count_copied};
@@ -87,14 +88,30 @@ impl Inbound {
         }
     }
 
+    /// Decodes a protobuf message but for one of its `bytes` fields, which is given apart, in the pieces in which
+    /// it was received: so it is not copied, whatever its length. In the message the field is empty.
+    ///
+    /// # Errors
+    /// As [`Inbound::decode`].
+    pub fn decode_apart<M: Message + Default>(
+        self,
+        field: BytesField<M>,
+    ) -> Result<(M, Chain), Status> {
+        incoming::decode_apart(self.into_message()?, field)
+    }
+
     /// The messages, decoded as they are taken. One message is a stream of one.
     pub fn into_streaming<M: Message + Default>(self) -> Streaming<M> {
-        Streaming::new(self.body, |message| Inbound::new(message).decode())
+        self.into_streaming_of()
     }
 
     /// The messages, undecoded. One message is a stream of one.
     pub fn into_stream(self) -> Streaming<Inbound> {
-        Streaming::new(self.body, |message| Ok(Inbound::new(message)))
+        self.into_streaming_of()
+    }
+
+    pub(crate) fn into_streaming_of<M: Incoming>(self) -> Streaming<M> {
+        Streaming::new(self.body, |message| M::from_inbound(Inbound::new(message)))
     }
 
     /// The message; the stream's receiver, where it is one.
@@ -120,7 +137,7 @@ fn not_one() -> Status {
 }
 
 #[cold]
-fn undecodable(error: &prost::DecodeError) -> Status {
+pub(crate) fn undecodable(error: &prost::DecodeError) -> Status {
     Status::internal(format!("cannot decode the message: {error}"))
 }
 

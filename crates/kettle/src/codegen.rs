@@ -11,8 +11,7 @@ pub use std::future::Future;
 pub use std::sync::Arc;
 
 use crate::answer::{answer, answer_unary};
-use crate::{Outbound, Outgoing, source};
-use prost::Message;
+use crate::{Incoming, Outbound, Outgoing, source};
 
 /// Decodes the request of a unary call and starts the handler, which gives the service back with its
 /// reply.
@@ -23,7 +22,7 @@ pub fn unary<T, Req, Res, Fut>(
 ) -> BoxAnswer
 where
     T: Send + Sync + 'static,
-    Req: Message + Default + 'static,
+    Req: Incoming + 'static,
     Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
@@ -37,12 +36,12 @@ pub fn client_streaming<T, Req, Res, Fut>(
     handler: impl FnOnce(Arc<T>, Request<Streaming<Req>>) -> Fut,
 ) -> BoxAnswer
 where
-    Req: Message + Default,
+    Req: Incoming,
     Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
     T: 'static,
 {
-    let handler = handler(Arc::clone(service), request.map(Inbound::into_streaming));
+    let handler = handler(Arc::clone(service), request.map(Inbound::into_streaming_of));
     answer(async move {
         let (_service, reply) = handler.await;
         let (message, headers, trailers) = reply?.into_parts();
@@ -59,7 +58,7 @@ pub fn server_streaming<T, Req, Res, Replies, Fut>(
 ) -> BoxAnswer
 where
     T: 'static,
-    Req: Message + Default,
+    Req: Incoming,
     Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
     Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
@@ -78,12 +77,12 @@ pub fn streaming<T, Req, Res, Replies, Fut>(
 ) -> BoxAnswer
 where
     T: 'static,
-    Req: Message + Default,
+    Req: Incoming,
     Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
     Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
 {
-    let request = request.map(Inbound::into_streaming);
+    let request = request.map(Inbound::into_streaming_of);
     answer(stream_of(handler(Arc::clone(service), request)))
 }
 

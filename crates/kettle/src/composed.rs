@@ -46,7 +46,7 @@ pub struct Composed<M> {
     fields: Payload,
 }
 
-/// A `bytes` field of a message, for [`Composed::with`].
+/// A `bytes` field of a message, for [`Composed::with`] and [`crate::Inbound::decode_apart`].
 pub struct BytesField<M> {
     number: u32,
     message: PhantomData<fn(M)>,
@@ -181,6 +181,10 @@ impl<M, N> fmt::Debug for MessageField<M, N> {
 }
 
 impl<M> BytesField<M> {
+    pub(crate) const fn number(self) -> u32 {
+        self.number
+    }
+
     /// The field of this number. Generated code has a constant for each.
     ///
     /// # Panics

@@ -30,6 +30,7 @@ mod extensions;
 mod finish;
 mod hosting;
 mod inbox;
+mod incoming;
 mod interceptor;
 mod keepalive;
 mod key;
@@ -69,8 +70,9 @@ pub use error::Error;
 pub use extensions::Extensions;
 pub use finish::Disconnect;
 pub use hosting::Hosting;
+pub use incoming::Incoming;
 pub use interceptor::{Interceptor, Next};
-pub use kettle_buf::{Encode, FileRegion, Payload, Segment};
+pub use kettle_buf::{Chain, Encode, FileRegion, Payload, Segment};
 pub use kettle_io::{
     Address, Driver, DriverConfig, Feature, FileStrategy, Model, PeerCredentials, Probe, SendStats,
     SystemCalls, UringFeatures,

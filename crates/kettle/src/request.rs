@@ -2,9 +2,8 @@
 
 use crate::clock::Clock;
 use crate::remote::Remote;
-use crate::{Extensions, Inbound, Metadata, Status};
+use crate::{Extensions, Inbound, Incoming, Metadata, Status};
 use kettle_io::PeerCredentials;
-use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -268,17 +267,17 @@ impl<T> Request<T> {
 
 impl Request<Inbound> {
     /// The same request with its message decoded.
-    pub(crate) fn decode<M: Message + Default>(self) -> Result<Request<M>, Status> {
+    pub(crate) fn decode<M: Incoming>(self) -> Result<Request<M>, Status> {
         self.decode_for(|request| request)
     }
 
     /// Gives the same request with its message decoded to `then`: so that it is moved once.
     #[inline(always)]
-    pub(crate) fn decode_for<M: Message + Default, R>(
+    pub(crate) fn decode_for<M: Incoming, R>(
         self,
         then: impl FnOnce(Request<M>) -> R,
     ) -> Result<R, Status> {
-        match self.message.decode() {
+        match M::from_inbound(self.message) {
             Ok(message) => Ok(then(Request {
                 metadata: self.metadata,
                 message,

@@ -82,11 +82,15 @@ fn a_wrong_path_in_a_setting() {
 }
 
 #[test]
-fn composed_methods_that_are_not_there() {
+fn methods_of_a_setting_that_are_not_there() {
     let text =
         "syntax = 'proto3';\npackage p;\nmessage M {}\nservice S { rpc One(M) returns (M); }\n";
     assert_eq!(
         compile_text(text, configure().composed([".p.S.Two"])).unwrap_err(),
         "Builder::composed: no method has the path \".p.S.Two\" or lies in it",
+    );
+    assert_eq!(
+        compile_text(text, configure().undecoded([".q"])).unwrap_err(),
+        "Builder::undecoded: no method has the path \".q\" or lies in it",
     );
 }

@@ -72,6 +72,23 @@ fn methods_may_reply_with_composed_messages() {
     );
 }
 
+const REQUESTS: &str = "message M { bytes data = 2; } message N {}\n\
+    service S { rpc One(M) returns (N); rpc Many(stream M) returns (N); }";
+
+#[test]
+fn methods_may_get_their_requests_undecoded() {
+    for (path, one, many) in [(".p.S.One", 1, 0), (".p.S.Many", 0, 1), (".p", 1, 1)] {
+        let code = generate(REQUESTS, configure().undecoded([path]));
+        let count = |text: &str| code.matches(text).count();
+        let streams = count("kettle::Request<::kettle::Streaming<::kettle::Inbound>>");
+        assert_eq!(streams, many, "{path}: {code}");
+        // Each method is called with an inbound message too.
+        let messages = count("kettle::Request<::kettle::Inbound>");
+        assert_eq!(messages, one, "{path}: {code}");
+        assert_eq!(count("BytesField<Self>"), 1, "{path}: {code}");
+    }
+}
+
 #[test]
 fn attributes_are_added() {
     let builder = configure()

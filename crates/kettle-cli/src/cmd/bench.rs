@@ -1,7 +1,8 @@
 //! `kettle bench`: loads an echo service.
 //!
-//! `bench/report.rs` tells what came of it.
+//! `bench/report.rs` tells what came of it, `bench/files.rs` reads files instead.
 
+mod files;
 mod report;
 
 use crate::args::BenchArgs;
@@ -29,6 +30,9 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         return Err(Failure::Arguments(misplaced));
     }
     log::init(0)?;
+    if args.files {
+        return files::run(args, out);
+    }
     descriptors::raise_limit();
     descriptors::need(args.total())?;
     let call = Call::echo(args.method, args.payload, args.want);

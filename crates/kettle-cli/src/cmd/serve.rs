@@ -1,4 +1,4 @@
-//! `kettle serve`: hosts the echo service.
+//! `kettle serve`: hosts the echo service, and files.
 
 use crate::args::ServeArgs;
 use crate::descriptors;
@@ -9,6 +9,7 @@ use crate::log;
 use crate::server_counts::ServerCounts;
 use crate::table::{counted, grouped};
 use kettle::{Model, Probe, Recorded, Recorder, Server, ServerBuilder, ServerHandle, Service};
+use kettle_file::{FILE_BYTES_MAX, FilesService};
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ pub fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             args.model
         )));
     }
-    let (mut builder, recorder) = (builder(args), recorder(args)?);
+    let (mut builder, recorder) = (builder(args)?, recorder(args)?);
     if let Some(recorder) = &recorder {
         builder = builder.interceptor(recorder.clone());
     }
@@ -80,13 +81,19 @@ fn tell(recorded: &Recorded, path: &Path, out: &mut dyn Write) -> io::Result<()>
     on_stdout(out, &line)
 }
 
-fn builder(args: &ServeArgs) -> ServerBuilder {
+fn builder(args: &ServeArgs) -> Result<ServerBuilder, Failure> {
     let mut builder = Server::builder()
         .model(args.model)
         .loops(args.loops)
         .reuse_port(args.reuse_port)
         .scan_nap(args.scan_nap)
         .add_service(EchoServer::new(Echo).method_on_pool("Pooled"));
+    if let Some(directory) = &args.files {
+        builder = builder.add_service(files(args, directory)?.host());
+    }
+    if let Some(strategy) = args.file_strategy {
+        builder = builder.file_strategy(strategy);
+    }
     if let Some(threads) = args.threads_max {
         builder = builder.threads_max(threads);
     }
@@ -99,7 +106,18 @@ fn builder(args: &ServeArgs) -> ServerBuilder {
     if let Some(grace) = args.stop_grace {
         builder = builder.stop_grace(grace);
     }
-    builder
+    Ok(builder)
+}
+
+fn files(args: &ServeArgs, directory: &Path) -> Result<FilesService, Failure> {
+    let service = FilesService::new(directory).map_err(|error| {
+        Failure::because(
+            format!("cannot serve the files of {}", directory.display()),
+            &error,
+        )
+    })?;
+    let bytes_max = args.file_bytes_max.unwrap_or(FILE_BYTES_MAX);
+    Ok(service.writable(args.writable).file_bytes_max(bytes_max))
 }
 
 /// Whoever waits for this line may connect once it is there.

@@ -5,6 +5,7 @@ mod bench;
 mod call;
 mod completions;
 mod connections;
+mod files;
 mod lab;
 mod models;
 mod process;

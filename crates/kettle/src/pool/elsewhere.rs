@@ -18,6 +18,8 @@ use std::task::{Context, Poll, ready};
 pub(crate) struct OnPool {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) pool: Arc<Pool>,
+    /// Their streams of replies are made there too.
+    pub(crate) whole: bool,
 }
 
 impl Service for OnPool {
@@ -35,6 +37,7 @@ impl Service for OnPool {
             service: Arc::clone(&self.service),
             method,
             request,
+            whole: self.whole,
         };
         match Job::admit(&self.pool, begin, answered) {
             Ok(job) => Box::pin(Elsewhere {

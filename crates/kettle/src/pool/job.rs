@@ -61,6 +61,7 @@ enum Phase {
 
 struct Work {
     stage: Stage,
+    whole: bool,
     answered: Option<Answered>,
 }
 
@@ -77,6 +78,8 @@ pub(super) struct Begin {
     pub(super) service: Arc<dyn Service>,
     pub(super) method: usize,
     pub(super) request: Request<Inbound>,
+    /// A stream of replies stays on the pool.
+    pub(super) whole: bool,
 }
 
 impl Job {
@@ -87,6 +90,7 @@ impl Job {
         answered: Answered,
     ) -> Result<Arc<Self>, Status> {
         let work = Work {
+            whole: begin.whole,
             stage: Stage::New(begin),
             answered: Some(answered),
         };
@@ -245,7 +249,8 @@ impl Work {
         }
     }
 
-    /// Gives the loop what the handler returned. A stream stays here, and its messages go to the loop.
+    /// Gives the loop what the handler returned. A stream stays here, and its messages go to the loop, unless
+    /// only the handler's begin belongs here.
     fn answer(&mut self, job: &Arc<Job>, outcome: Result<Response<Outbound>, Status>) -> Stage {
         let Some(answered) = self.answered.take() else {
             return Stage::Over;
@@ -257,6 +262,10 @@ impl Work {
                 return Stage::Over;
             }
         };
+        if !self.whole {
+            answered.answer(Ok(response));
+            return Stage::Over;
+        }
         let (message, headers, trailers) = response.into_parts();
         let (message, stage) = match message.into_source() {
             Ok(source) => {
