@@ -294,6 +294,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Memory of at least so many bytes is sent without copying it (MSG_ZEROCOPY, SEND_ZC); `None`: never.
+    /// Default `None`: to a peer on the same machine the kernel copies all the same, and a connection goes back
+    /// to plain sends once it has said so. The models `blocking`, `threads` and `tokio` always copy.
+    pub fn zero_copy_bytes_min(mut self, bytes: Option<usize>) -> Self {
+        self.driver.zero_copy_bytes_min = bytes;
+        self
+    }
+
     /// Most bytes of the pool of receive buffers of each loop. Default 64 MiB.
     pub fn pool_bytes_max(mut self, bytes: usize) -> Self {
         self.driver.pool.limit_bytes = bytes;
