@@ -9,18 +9,18 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A socket and its operations in flight.
+/// A socket and its operations in flight. What few sockets need at a time is boxed.
 #[derive(Debug)]
 pub(crate) struct Attached<F = OwnedFd> {
     pub(crate) fd: F,
     pub(crate) token: Token,
-    pub(crate) accepting: bool,
+    /// The operation that goes on until it is cancelled: Accept or Receive.
+    pub(crate) standing: Option<OpKind>,
     /// Where to, while a connect is under way.
-    pub(crate) connecting: Option<Address>,
-    pub(crate) receiving: bool,
+    pub(crate) connecting: Option<Box<Address>>,
     /// A send that waits for room.
-    pub(crate) sending: Option<Payload>,
-    pub(crate) gather: Option<Gather>,
+    pub(crate) sending: Option<Box<Payload>>,
+    pub(crate) gather: Option<Box<Gather>>,
     /// There was no room left, or the connect is under way: do not try before it is writable.
     pub(crate) full: bool,
     /// Trying to accept or receive may bring something.
@@ -34,9 +34,8 @@ impl<F: AsFd> Attached<F> {
         Self {
             fd,
             token,
-            accepting: false,
+            standing: None,
             connecting: None,
-            receiving: false,
             sending: None,
             gather: None,
             full: false,
@@ -48,7 +47,7 @@ impl<F: AsFd> Attached<F> {
     /// What the operations in flight wait for.
     pub(crate) fn wanted(&self) -> Interest {
         Interest {
-            readable: self.accepting || self.receiving,
+            readable: self.standing.is_some(),
             writable: self.connecting.is_some() || self.sending.is_some(),
         }
     }
@@ -73,7 +72,7 @@ impl<F: AsFd> Attached<F> {
         let outcome = match sys::connect(self.fd.as_fd(), &address, &mut transfer.calls) {
             Ok(()) | Err(Errno::ISCONN) => Outcome::Connected,
             Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {
-                (self.connecting, self.full) = (Some(address), true);
+                (self.connecting, self.full) = (Some(Box::new(address)), true);
                 return None;
             }
             Err(error) => Outcome::Failed(error.into()),
@@ -115,7 +114,7 @@ impl<F: AsFd> Attached<F> {
             Ok(progress) => {
                 self.full = progress.full;
                 if progress.bytes == 0 && !payload.is_empty() {
-                    self.sending = Some(payload);
+                    self.sending = Some(Box::new(payload));
                     return None;
                 }
                 payload.recycle();
@@ -154,7 +153,7 @@ impl<F: AsFd> Attached<F> {
                     return;
                 }
                 Err(error) => {
-                    self.accepting = false;
+                    self.standing = None;
                     done.push(self.last(OpKind::Accept, Outcome::Failed(error)));
                     return;
                 }
@@ -183,7 +182,7 @@ impl<F: AsFd> Attached<F> {
             Ok(_) => Outcome::Received(Segment::new()),
             Err(error) => Outcome::Failed(error.into()),
         };
-        self.receiving = false;
+        self.standing = None;
         done.extend(self.gathered());
         done.push(self.last(OpKind::Receive, outcome));
     }
@@ -218,9 +217,8 @@ impl<F: AsFd> Attached<F> {
     /// Whether an operation has not had its last completion.
     pub(crate) fn is_under_way(&self, kind: OpKind) -> bool {
         match kind {
-            OpKind::Accept => self.accepting,
+            OpKind::Accept | OpKind::Receive => self.standing == Some(kind),
             OpKind::Connect => self.connecting.is_some(),
-            OpKind::Receive => self.receiving,
             OpKind::Send => self.sending.is_some(),
         }
     }
@@ -228,16 +226,18 @@ impl<F: AsFd> Attached<F> {
     /// Forgets an operation. True when it was in flight.
     pub(crate) fn stop(&mut self, kind: OpKind) -> bool {
         match kind {
-            OpKind::Accept => std::mem::take(&mut self.accepting),
+            OpKind::Accept | OpKind::Receive => self
+                .standing
+                .take_if(|standing| *standing == kind)
+                .is_some(),
             OpKind::Connect => self.connecting.take().is_some(),
-            OpKind::Receive => std::mem::take(&mut self.receiving),
             OpKind::Send => self.sending.take().is_some(),
         }
     }
 
     /// The bytes of a message that will not become whole.
     pub(crate) fn gathered(&mut self) -> Option<Completion> {
-        let segment = self.gather.take().and_then(Gather::into_segment)?;
+        let segment = self.gather.take()?.into_segment()?;
         Some(self.received(segment))
     }
 

@@ -34,7 +34,7 @@ use crate::{
     Role, SocketId, Token, Waker, sys,
 };
 use buffers::Buffers;
-use flight::{Flight, Message, Socket};
+use flight::{Flight, Sending, Socket};
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 use kettle_buf::{Payload, Segment};
@@ -79,6 +79,8 @@ pub(crate) struct Uring {
     /// `None` where the kernel has no buffer rings: receives are polled for then.
     buffers: Option<Buffers>,
     sockets: Slab<Socket>,
+    /// What the kernel is sending. Not with the sockets, of which few send at a time.
+    sends: Slab<Sending>,
     /// Sockets whose standing operations want a request; each at most once.
     listed: Vec<u32>,
     /// Completions that were not looked at yet.
@@ -114,6 +116,7 @@ impl Uring {
             ring,
             buffers,
             sockets: Slab::new(),
+            sends: Slab::new(),
             listed: Vec::new(),
             turn: VecDeque::new(),
             turns: 0,
@@ -218,7 +221,7 @@ impl Uring {
             return self.connect_unix(key, address);
         };
         let (fd, socket) = (self.fd(key), &mut self.sockets[key as usize]);
-        socket.attached.connecting = Some(address);
+        socket.attached.connecting = Some(Box::new(address));
         let address = socket.address.insert(Box::new(tcp.into()));
         let (pointer, len): (_, _) = (SockAddr::as_ptr(address), address.len());
         let entry = opcode::Connect::new(fd, pointer.cast(), len).build();
@@ -245,25 +248,26 @@ impl Uring {
             return self.send_file(key, payload);
         }
         let (fd, flags) = (self.fd(key), SendFlags::NOSIGNAL);
-        let socket = &mut self.sockets[key as usize];
-        let entry = match payload.as_slice() {
-            Some(bytes) => {
+        let place = self.sends.insert(Sending::new(payload));
+        self.sockets[key as usize].send = Some(place as u32);
+        let Sending { payload, message } = &self.sends[place];
+        let entry = match message {
+            None => {
+                let bytes = payload.as_slice().unwrap_or_default();
                 let len = bytes.len().min(SEND_BYTES_MAX) as u32;
                 let send = opcode::Send::new(fd, bytes.as_ptr(), len);
                 send.flags(flags.bits() as i32).build()
             }
-            None => {
-                let (message, bytes) = Message::new(&payload);
-                let header = socket.message.insert(message).header();
+            Some(message) => {
                 // What follows, mostly a file, shares the last packet.
-                let more = bytes < payload.len();
+                let more = message.bytes < payload.len();
                 let flags = if more { flags | SendFlags::MORE } else { flags };
-                opcode::SendMsg::new(fd, header).flags(flags.bits()).build()
+                let send = opcode::SendMsg::new(fd, message.header());
+                send.flags(flags.bits()).build()
             }
         };
-        socket.attached.sending = Some(payload);
-        // SAFETY: the payload and the message stay in the socket's entry, unchanged, until the send
-        // has landed. Moving the payload moves none of its bytes.
+        // SAFETY: the payload and the message stay in `sends`, unchanged, until the send has landed.
+        // Moving the payload moves none of its bytes.
         unsafe { self.launch(key, OpKind::Send, entry) };
         None
     }
@@ -441,9 +445,12 @@ impl Uring {
         done: &mut Vec<Completion>,
     ) -> Option<Outcome> {
         let socket = &mut self.sockets[key as usize];
-        socket.message = None;
-        let mut payload = socket.attached.sending.take()?;
-        let polled = payload.front_region().is_some();
+        let waited = socket.attached.sending.take();
+        let polled = waited.is_some();
+        let mut payload = match waited {
+            Some(payload) => *payload,
+            None => self.sends.remove(socket.send.take()? as usize).payload,
+        };
         match failure(result) {
             None if polled && !cancelled => {
                 done.extend(self.send_file(key, payload));
@@ -501,12 +508,12 @@ impl Driver for Uring {
     fn submit(&mut self, op: Op) {
         match op {
             Op::Accept { socket } => {
-                self.sockets[socket.0 as usize].attached.accepting = true;
+                self.sockets[socket.0 as usize].attached.standing = Some(OpKind::Accept);
                 self.list(socket.0);
             }
             Op::Connect { socket, address } => self.submit_connect(socket.0, address),
             Op::Receive { socket } => {
-                self.sockets[socket.0 as usize].attached.receiving = true;
+                self.sockets[socket.0 as usize].attached.standing = Some(OpKind::Receive);
                 self.list(socket.0);
             }
             Op::Send { socket, payload } => {
@@ -612,6 +619,7 @@ impl Drop for Uring {
         if !self.drain() {
             mem::forget(mem::take(&mut self.bell));
             mem::forget(self.buffers.take());
+            mem::forget(mem::take(&mut self.sends));
             for (_, socket) in &mut self.sockets {
                 socket.leak();
             }
