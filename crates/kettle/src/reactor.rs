@@ -26,7 +26,7 @@ use crate::command::{Command, Unfinished};
 use crate::context::Context;
 use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
-use crate::peer::{Hosted, Spare};
+use crate::peer::{Hosted, Spare, Turn};
 use crate::pool::Pool;
 use crate::stats::LoopStats;
 use crate::stopping::{Due, Stop};
@@ -36,7 +36,6 @@ use clients::Clients;
 use connecting::Connecting;
 use connection::Connection;
 use kettle_io::{Completion, Driver, OpKind, Patience, Token};
-use kettle_proto::limits::Limits;
 use kettle_proto::{Instant, Status};
 use slab::Slab;
 use sleepers::Sleepers;
@@ -51,7 +50,6 @@ use tasks::Tasks;
 #[derive(Debug)]
 pub(crate) struct Serves {
     pub(crate) hosted: Arc<Hosted>,
-    pub(crate) limits: Limits,
     pub(crate) nodelay: bool,
     /// For the handlers that run elsewhere.
     pub(crate) pool: Arc<Pool>,
@@ -79,7 +77,7 @@ pub(crate) struct Reactor {
     notes: Vec<Note>,
     woken: Vec<Arc<Alarm>>,
     /// Handlers and tasks that wait for a wake.
-    pending: usize,
+    pending: u32,
     serves: Option<Arc<Serves>>,
     acceptor: Option<Acceptor>,
     clients: Clients,
@@ -231,7 +229,7 @@ impl Reactor {
 
     /// Shows others what this loop has done and holds.
     fn publish(&self) {
-        let pending = self.pending as u64;
+        let pending = self.pending.into();
         self.stats.pending.store(pending, Ordering::Relaxed);
         self.stats.publish_driver(self.driver.stats());
     }
@@ -339,7 +337,7 @@ impl Reactor {
             return;
         };
         connection.ready = false;
-        let mut turn = connection::turn(
+        let mut turn = Turn::new(
             connection.key,
             self.now,
             self.clock,
@@ -414,7 +412,7 @@ impl Reactor {
                         continue;
                     }
                     let mut turn =
-                        connection::turn(key, self.now, self.clock, &mut self.spare, &self.stats);
+                        Turn::new(key, self.now, self.clock, &mut self.spare, &self.stats);
                     connection.peer.wake(&mut turn, call);
                     self.now = turn.now;
                     self.ready(key.slot);

@@ -7,6 +7,7 @@ use kettle_testkit::trial::Task;
 use prost::Message;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection that does exactly what it is told.
@@ -22,7 +23,7 @@ impl RawClient {
 
     pub fn with_limits(address: SocketAddr, change: impl FnOnce(&mut Limits)) -> Self {
         let mut config = native::Config::default();
-        change(&mut config.limits);
+        change(Arc::make_mut(&mut config.limits));
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
