@@ -105,8 +105,10 @@ pub struct Connection {
     pub(super) handshake_at: Option<Instant>,
     /// When bytes last came.
     pub(super) heard_at: Instant,
-    /// When bytes last went.
-    pub(super) sent_at: Instant,
+    /// When bytes last went, or the last call was noticed to be over.
+    pub(super) used_at: Instant,
+    /// A call has ended since the time was last told.
+    pub(super) call_ended: bool,
     /// The open ping: when it was sent.
     pub(super) ping_sent_at: Option<Instant>,
     pub(super) ping_number: u64,
@@ -160,7 +162,8 @@ impl Connection {
             deadlines: None,
             handshake_at: Some(now + ours.handshake_timeout),
             heard_at: now,
-            sent_at: now,
+            used_at: now,
+            call_ended: false,
             ping_sent_at: None,
             ping_number: config.ping_seed,
             pongs_waiting: 0,
@@ -304,6 +307,7 @@ impl Connection {
             self.release(call);
         }
         self.streams.remove(call);
+        self.call_ended = true;
         true
     }
 
@@ -363,12 +367,21 @@ impl Connection {
         self.polled = 0;
     }
 
+    /// Idle time counts from the end of the last call. Calls end by commands, which tell no time, so their end
+    /// is taken to be when the time is told next.
+    #[inline]
+    pub(super) fn note_ended(&mut self, now: Instant) {
+        if core::mem::take(&mut self.call_ended) {
+            self.used_at = now;
+        }
+    }
+
     pub(super) fn idle_at(&self) -> Option<Instant> {
         let quiet = self.phase == Phase::Open && self.streams.len() == 0;
         self.ours
             .idle_timeout
             .filter(|_| quiet)
-            .map(|timeout| self.heard_at.max(self.sent_at) + timeout)
+            .map(|timeout| self.heard_at.max(self.used_at) + timeout)
     }
 
     /// When the peer counts as gone. Whatever comes is a sign of life: the answer to a ping may stand

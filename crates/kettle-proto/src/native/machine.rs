@@ -46,6 +46,7 @@ impl Machine for Connection {
         while let Some(call) = self.deadlines.as_mut().and_then(|all| all.pop(now)) {
             self.expire(call);
         }
+        self.note_ended(now);
         let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if passed(self.handshake_at) {
             self.fail(ProtocolError::HandshakeTimeout);
@@ -88,10 +89,11 @@ impl Machine for Connection {
     fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
         self.digest();
         self.fill(max);
+        self.note_ended(now);
         if self.out.is_empty() {
             return None;
         }
-        self.sent_at = now;
+        self.used_at = now;
         let n = self.out.len().min(max.max(1));
         self.out_taken += n;
         let given = self.out.cut(n);
