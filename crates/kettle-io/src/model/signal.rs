@@ -30,6 +30,8 @@ use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -38,8 +40,8 @@ use std::time::Duration;
 const DRIVERS_MAX: u32 = 16;
 
 thread_local! {
-    /// The signals, a bit each, that drivers of this thread use.
-    static USED: Cell<u32> = const { Cell::new(0) };
+    /// The signals, a bit each, that drivers of this thread use. Only the thread takes some, and any gives them back.
+    static USED: Arc<AtomicU32> = Arc::default();
     /// How often the queue of this thread was found to have overflown: SIGIO has no number, and is read by any
     /// one of the thread's drivers.
     static OVERFLOWS: Cell<u64> = const { Cell::new(0) };
@@ -61,8 +63,7 @@ pub(crate) struct Signal {
 #[derive(Debug)]
 struct Post {
     thread: ThreadId,
-    /// Which of the real-time signals, counted from the last.
-    number: u32,
+    signal: OwnSignal,
     queue: OwnedFd,
     overflows: u64,
 }
@@ -70,21 +71,13 @@ struct Post {
 impl Post {
     /// A queue on the calling thread.
     fn new(calls: &mut SystemCalls) -> io::Result<Self> {
-        let used = USED.get();
-        let number = used.trailing_ones();
-        if DRIVERS_MAX <= number {
-            return Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                format!("a thread runs at most {DRIVERS_MAX} drivers of the model signal"),
-            ));
-        }
-        let signals = [signal(number), libc::SIGIO];
+        let signal = OwnSignal::take()?;
+        let signals = [signal.number(), libc::SIGIO];
         calls::block(&signals)?;
         let queue = calls::open(&signals, calls)?;
-        USED.set(used | 1 << number);
         Ok(Self {
             thread: thread::current().id(),
-            number,
+            signal,
             queue,
             // What came before is asked for.
             overflows: OVERFLOWS.get().wrapping_sub(1),
@@ -96,16 +89,39 @@ impl Post {
     }
 }
 
-impl Drop for Post {
-    fn drop(&mut self) {
-        if self.is_here() {
-            USED.set(USED.get() & !(1 << self.number));
+/// One of the real-time signals, which no other driver of its thread uses.
+#[derive(Debug)]
+struct OwnSignal {
+    /// Counted from the last of them.
+    index: u32,
+    used: Arc<AtomicU32>,
+}
+
+impl OwnSignal {
+    /// One of the calling thread's.
+    fn take() -> io::Result<Self> {
+        let used = USED.with(Arc::clone);
+        let index = used.load(Ordering::Relaxed).trailing_ones();
+        if DRIVERS_MAX <= index {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("a thread runs at most {DRIVERS_MAX} drivers of the model signal"),
+            ));
         }
+        used.fetch_or(1 << index, Ordering::Relaxed);
+        Ok(Self { index, used })
+    }
+
+    fn number(&self) -> c_int {
+        libc::SIGRTMAX() - self.index as c_int
     }
 }
 
-fn signal(number: u32) -> c_int {
-    libc::SIGRTMAX() - number as c_int
+/// On whichever thread: the driver may have gone to another.
+impl Drop for OwnSignal {
+    fn drop(&mut self) {
+        self.used.fetch_and(!(1 << self.index), Ordering::Relaxed);
+    }
 }
 
 impl Signal {
@@ -126,7 +142,7 @@ impl Signal {
             return Ok(());
         }
         let post = Post::new(&mut self.calls)?;
-        let (signal, thread) = (signal(post.number), gettid());
+        let (signal, thread) = (post.signal.number(), gettid());
         for fd in self.everyone.descriptors() {
             calls::direct(fd.as_raw_fd(), signal, thread, &mut self.calls)?;
         }
@@ -188,7 +204,7 @@ impl Signal {
     fn watch(&mut self, key: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.come_here()?;
         if let Some(post) = &self.post {
-            let signal = signal(post.number);
+            let signal = post.signal.number();
             calls::direct(fd.as_raw_fd(), signal, gettid(), &mut self.calls)?;
         }
         calls::begin(fd, &mut self.calls)?;

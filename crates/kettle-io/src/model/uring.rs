@@ -9,10 +9,11 @@
 //!
 //! Requests of standing operations are made when a wait begins, so that a pause between two waits costs
 //! nothing. Sockets are in blocking mode, which makes the kernel wait for readiness and not fail. Files
-//! leave as in the other models, by sendfile(2); the ring then says when there is room.
+//! leave as in the other models: the ring hands a splice to a thread of the kernel, which costs twice the
+//! CPU time. The ring says when there is room.
 //!
 //! `uring/ring.rs` is the two queues, `buffers.rs` where receives land, `flight.rs` what is under way,
-//! `features.rs` what the kernel has.
+//! `lending.rs` sends that do not copy, `features.rs` what the kernel has.
 #![expect(
     unsafe_code,
     reason = "requests point to memory of the sockets' entries"
@@ -21,6 +22,7 @@
 mod buffers;
 mod features;
 mod flight;
+mod lending;
 mod ring;
 
 pub use features::UringFeatures;
@@ -28,6 +30,7 @@ pub use features::UringFeatures;
 use crate::attached::Attached;
 use crate::deadline::Deadline;
 use crate::queue::Queue;
+use crate::send::Kept;
 use crate::transfer::{Transfer, concerns_one_connection};
 use crate::{
     Address, Completion, Driver, DriverConfig, DriverStats, Feature, Op, OpKind, Outcome, Patience,
@@ -38,6 +41,7 @@ use flight::{Flight, Sending, Socket};
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 use kettle_buf::{Payload, Segment};
+use lending::Lendings;
 use ring::{Name, Ring};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -89,6 +93,8 @@ pub(crate) struct Uring {
     turns: u64,
     queue: Queue,
     transfer: Transfer,
+    /// Memory that sends have lent to the kernel.
+    lendings: Lendings,
     waker: Waker,
     /// What the eventfd of the waker is read into.
     bell: Box<[u8; 8]>,
@@ -109,7 +115,7 @@ impl Uring {
             true => Buffers::new(&mut ring, config.uring, config.pool.block_bytes),
             false => None,
         };
-        let (waker, mut transfer) = (Waker::new(), Transfer::new(config.pool));
+        let (waker, mut transfer) = (Waker::new(), Transfer::new(config));
         // A read of a descriptor in non-blocking mode would fail instead of waiting.
         sys::set_nonblocking(waker.event()?, false, &mut transfer.calls)?;
         Ok(Self {
@@ -122,6 +128,7 @@ impl Uring {
             turns: 0,
             queue: Queue::default(),
             transfer,
+            lendings: Lendings::new(),
             waker,
             bell: Box::default(),
             bell_is_aloft: false,
@@ -247,21 +254,30 @@ impl Uring {
         if payload.front_region().is_some() {
             return self.send_file(key, payload);
         }
-        let (fd, flags) = (self.fd(key), SendFlags::NOSIGNAL);
-        let place = self.sends.insert(Sending::new(payload));
+        Kept::forget_pipe(&mut self.sockets[key as usize].attached.kept);
+        let sending = Sending::new(payload);
+        let (lends, mut flags) = (self.lends(key, sending.bytes()), SendFlags::NOSIGNAL);
+        // What follows, mostly a file, shares the last packet.
+        flags.set(SendFlags::MORE, sending.bytes() < sending.payload.len());
+        let place = self.sends.insert(sending);
         self.sockets[key as usize].send = Some(place as u32);
-        let Sending { payload, message } = &self.sends[place];
-        let entry = match message {
+        match lends {
+            true => self.lend(key, place, flags),
+            false => self.request_send(key, place, flags),
+        }
+        None
+    }
+
+    fn request_send(&mut self, key: u32, place: usize, flags: SendFlags) {
+        let (fd, sending) = (self.fd(key), &self.sends[place]);
+        let entry = match &sending.message {
             None => {
-                let bytes = payload.as_slice().unwrap_or_default();
+                let bytes = sending.payload.as_slice().unwrap_or_default();
                 let len = bytes.len().min(SEND_BYTES_MAX) as u32;
                 let send = opcode::Send::new(fd, bytes.as_ptr(), len);
                 send.flags(flags.bits() as i32).build()
             }
             Some(message) => {
-                // What follows, mostly a file, shares the last packet.
-                let more = message.bytes < payload.len();
-                let flags = if more { flags | SendFlags::MORE } else { flags };
                 let send = opcode::SendMsg::new(fd, message.header());
                 send.flags(flags.bits()).build()
             }
@@ -269,7 +285,12 @@ impl Uring {
         // SAFETY: the payload and the message stay in `sends`, unchanged, until the send has landed.
         // Moving the payload moves none of its bytes.
         unsafe { self.launch(key, OpKind::Send, entry) };
-        None
+    }
+
+    /// Takes back what the kernel has sent, or was asked to; `None` when nothing was in flight.
+    fn take_sent(&mut self, key: u32) -> Option<Payload> {
+        let place = self.sockets[key as usize].send.take()?;
+        Some(self.sends.remove(place as usize).payload)
     }
 
     /// Tries to send a payload that begins with a file; without room it waits for some.
@@ -310,6 +331,9 @@ impl Uring {
                 }
                 Name::Op(kind, key) => {
                     self.complete(key, kind, entry.result(), entry.flags(), done);
+                }
+                Name::Lending(number) => {
+                    self.complete_lending(number, entry.result(), entry.flags(), done);
                 }
                 Name::Bell => {
                     self.bell_is_aloft = false;
@@ -444,12 +468,11 @@ impl Uring {
         cancelled: bool,
         done: &mut Vec<Completion>,
     ) -> Option<Outcome> {
-        let socket = &mut self.sockets[key as usize];
-        let waited = socket.attached.sending.take();
+        let waited = self.sockets[key as usize].attached.sending.take();
         let polled = waited.is_some();
         let mut payload = match waited {
             Some(payload) => *payload,
-            None => self.sends.remove(socket.send.take()? as usize).payload,
+            None => self.take_sent(key)?,
         };
         match failure(result) {
             None if polled && !cancelled => {
@@ -530,7 +553,12 @@ impl Driver for Uring {
             Flight::None => entry.attached.cancel(kind, &mut self.queue),
             flight @ Flight::Aloft => {
                 *flight = Flight::Cancelled;
-                self.request_cancel(Name::Op(kind, socket.0));
+                let send = entry.send.filter(|_| kind == OpKind::Send);
+                let name = match send.and_then(|place| self.sends[place as usize].lending) {
+                    Some(number) => Name::Lending(number),
+                    None => Name::Op(kind, socket.0),
+                };
+                self.request_cancel(name);
             }
             Flight::Cancelled => {}
         }
@@ -554,6 +582,7 @@ impl Driver for Uring {
                 return;
             }
         }
+        self.leave_lendings(key as u32);
         let mut socket = self.sockets.remove(key);
         if socket.listed {
             // The key may soon be another socket's.
@@ -618,7 +647,7 @@ impl Drop for Uring {
     fn drop(&mut self) {
         if !self.drain() {
             mem::forget(mem::take(&mut self.bell));
-            mem::forget(self.buffers.take());
+            mem::forget((self.buffers.take(), mem::take(&mut self.lendings)));
             mem::forget(mem::take(&mut self.sends));
             for (_, socket) in &mut self.sockets {
                 socket.leak();

@@ -5,3 +5,4 @@ mod costs;
 mod signal;
 mod suite;
 mod suite_unix;
+mod uring;

@@ -115,3 +115,23 @@ fn a_thread_runs_so_many_drivers_and_no_more() {
     });
     on_its_own.join().unwrap();
 }
+
+/// The signal of a driver that goes to another thread, or ends there, may be used again.
+#[test]
+fn a_driver_that_leaves_its_thread_gives_its_signal_back() {
+    let on_its_own = thread::spawn(|| {
+        for round in 0..40 {
+            let mut driver = driver();
+            let (_, mut far) = receiving(&mut *driver, 1);
+            assert!(wait(&mut *driver, 0).is_empty());
+            let elsewhere = thread::spawn(move || {
+                if round % 2 == 0 {
+                    far.write_all(b"there").unwrap();
+                    assert_eq!(received(&mut *driver), b"there");
+                }
+            });
+            elsewhere.join().unwrap();
+        }
+    });
+    on_its_own.join().unwrap();
+}

@@ -29,7 +29,9 @@ use std::task::{Context, Poll, Waker};
 ///
 /// **The connection is served during calls only.** Between them nobody reads from it: a server's ping is
 /// answered in the next call, and a server that wants to see signs of life may have given the connection up by
-/// then. The next call finds out and connects anew.
+/// then. The next call finds out and connects anew. A stream that is dropped is cancelled at once, but a server
+/// whose replies have filled what the kernel holds (some 200 KB over a Unix-domain socket, and mostly more over
+/// TCP) reads on, and learns of it, in the next call too.
 ///
 /// Several streams may be open at a time, and other calls made meanwhile, all on one thread: what borrows a
 /// channel stays on the channel's thread. The channel itself may move to another. Threads that call at the same

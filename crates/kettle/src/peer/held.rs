@@ -239,6 +239,7 @@ mod tests {
             interceptors: Arc::new([]),
             limits: Arc::default(),
             holdings: Arc::new(Holdings::new(0)),
+            detector: None,
         };
         let serving = Serving::new(Arc::new(hosted), Remote::Nobody);
         let mut peer = Peer::serving(NOW, serving);

@@ -1,7 +1,7 @@
 //! Unary calls: what each kind of reply, failure and interruption looks like to the caller.
 
 use crate::harness::{block_on, host, host_with, join_all, poll_once};
-use crate::on_every_model;
+use crate::{on_every_model, on_every_model_over_unix};
 use kettle::{Code, Inbound, Model, Next, Outbound, Request, Response, Server, Status};
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::{Behaviour, Task, task};
@@ -25,6 +25,15 @@ on_every_model! {
     calls_over_the_limit_wait_for_a_place
     interceptors_stand_around_calls
     a_handler_may_make_calls
+}
+
+on_every_model_over_unix! {
+    large_messages_go_both_ways
+    a_deadline_ends_the_call_on_both_sides
+    a_dropped_call_is_cancelled
+    wakes_may_race_a_cancel
+    many_calls_share_a_connection
+    calls_over_the_limit_wait_for_a_place
 }
 
 fn a_reply_comes_back(model: Model) {

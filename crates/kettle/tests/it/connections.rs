@@ -1,12 +1,13 @@
 //! Connections: who is served beside whom, who is refused, and what strange peers can do.
 
-use crate::harness::{Host, MULTIPLEXED, block_on, host, host_with, join_all, poll_once};
-use crate::on_every_model;
+use crate::harness::{
+    Host, MULTIPLEXED, block_on, host, host_with, join_all, poll_once, stream_to,
+};
 use crate::raw::RawClient;
+use crate::{on_every_model, on_every_model_over_unix};
 use kettle::{Channel, Code, Model, Server};
 use kettle_testkit::trial::{Behaviour, Task, task};
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,9 +25,20 @@ on_every_model! {
     foreign_protocols_are_refused_readably
 }
 
+on_every_model_over_unix! {
+    a_request_and_then_silence_is_answered
+    a_peer_that_goes_away_ends_its_calls
+    a_peer_that_reads_nothing_and_goes_away_is_let_go
+    strange_peers_harm_nobody
+    a_stop_at_once_ends_calls
+    a_graceful_stop_lets_calls_finish
+    stop_and_restart_lose_no_call
+    foreign_protocols_are_refused_readably
+}
+
 fn a_request_and_then_silence_is_answered(model: Model) {
     let host = host(model);
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     client.open(&task(Behaviour::Echo));
     client.flush();
     assert_eq!(client.finished(), Some(true));
@@ -45,7 +57,7 @@ fn a_request_and_then_silence_is_answered(model: Model) {
 fn a_peer_that_goes_away_ends_its_calls(model: Model) {
     let host = host(model);
     for round in 1..=3 {
-        let mut client = RawClient::connect(host.server.local_addr());
+        let mut client = RawClient::connect(host.server.address());
         client.open(&task(Behaviour::Never));
         client.flush();
         host.until("the handler's start", |host| {
@@ -62,7 +74,7 @@ fn a_peer_that_goes_away_ends_its_calls(model: Model) {
 /// Its replies fill every buffer on the way, and a handler waits behind them.
 fn a_peer_that_reads_nothing_and_goes_away_is_let_go(model: Model) {
     let host = host(model);
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     client.open(&task(Behaviour::Never));
     for _ in 0..40 {
         client.open(&Task {
@@ -88,7 +100,7 @@ fn strange_peers_harm_nobody(model: Model) {
         .model(model)
         .handshake_timeout(Duration::from_millis(1500));
     let host = host_with(builder);
-    let address = host.server.local_addr();
+    let address = host.server.address();
     let mut whole = RawClient::connect(address);
     whole.open(&Task {
         payload: vec![7; 5000].into(),
@@ -96,7 +108,7 @@ fn strange_peers_harm_nobody(model: Model) {
     });
     let request = whole.output();
     drop(whole);
-    let silent = TcpStream::connect(address).unwrap();
+    let silent = stream_to(address).unwrap();
     let starts = [
         &request[..3],
         &request[..request.len() / 2],
@@ -104,7 +116,7 @@ fn strange_peers_harm_nobody(model: Model) {
         b"\xce\x4b\x54\x4c\xff",
     ];
     let strange = starts.iter().map(|start| {
-        let mut stream = TcpStream::connect(address).unwrap();
+        let mut stream = stream_to(address).unwrap();
         stream.write_all(start).unwrap();
         stream
     });
@@ -165,14 +177,10 @@ fn a_graceful_stop_lets_calls_finish(model: Model) {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
-/// Clients call all the time while the server stops and starts again on its port: each call that a
+/// Clients call all the time while the server stops and starts again at its address: each call that a
 /// server started is answered, and no other call fails but for want of a server.
 fn stop_and_restart_lose_no_call(model: Model) {
-    stop_and_restart(model, host(model));
-}
-
-/// The same, beginning with this server.
-pub fn stop_and_restart(model: Model, mut now: Host) {
+    let mut now = host(model);
     let address = now.server.address().to_string();
     let clients = if model == Model::Blocking { 1 } else { 4 };
     let (done, answered, started) = (
@@ -224,7 +232,7 @@ pub fn stop_and_restart(model: Model, mut now: Host) {
 fn foreign_protocols_are_refused_readably(model: Model) {
     let host = host(model);
     let ask = |bytes: &[u8]| {
-        let mut stream = TcpStream::connect(host.server.local_addr()).unwrap();
+        let mut stream = stream_to(host.server.address()).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -323,12 +331,12 @@ fn connections_spread_evenly_over_loops() {
 fn a_pipelining_connection_leaves_room_for_polite_ones() {
     for model in MULTIPLEXED {
         let host = host(model);
-        let address = host.server.local_addr();
+        let address = host.server.address().clone();
         let done = Arc::new(AtomicBool::new(false));
         let flood = {
             let done = Arc::clone(&done);
             thread::spawn(move || {
-                let mut client = RawClient::connect(address);
+                let mut client = RawClient::connect(&address);
                 let mut in_flight = 0;
                 while !done.load(Ordering::SeqCst) {
                     while in_flight < 60 {

@@ -1,15 +1,14 @@
 //! Handlers that run on after their clients have gone.
 
-use crate::harness::{Host, block_on, host_so, poll_once};
-use crate::on_every_model;
+use crate::harness::{Host, block_on, host_so, poll_once, stream_to};
 use crate::raw::RawClient;
 use crate::streams::{echo, numbered};
+use crate::{on_every_model, on_every_model_over_unix};
 use kettle::{
     Code, Disconnect, Hosting, Inbound, Model, Next, Outbound, Request, Response, Server,
     ServerBuilder, Service, Status,
 };
 use kettle_testkit::trial::{Behaviour, Task, TrialService, task, trial_server::TrialServer};
-use std::net::TcpStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +27,14 @@ on_every_model! {
     a_stop_at_once_drops_what_would_finish
 }
 
+on_every_model_over_unix! {
+    a_handler_finishes_after_its_client_has_gone
+    a_handler_finishes_after_its_call_was_cancelled
+    a_stream_of_replies_is_made_to_its_end
+    a_stop_waits_for_what_finishes
+    a_stop_at_once_drops_what_would_finish
+}
+
 /// On the loop and on the pool.
 const PLACES: [fn(Hosting) -> Hosting; 2] = [|hosting| hosting, Hosting::on_pool];
 
@@ -42,7 +49,7 @@ pub fn call_and_go(host: &Host, calls: &[(&str, Task)]) {
     let nobody = |host: &Host| host.server.stats().connections == 0;
     host.until("the end of other connections", nobody);
     let started = host.service.started() + calls.len() as u64;
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     for (method, task) in calls {
         client.open_at(method, task, *method != "Collect");
     }
@@ -195,10 +202,8 @@ fn a_stop_waits_for_what_finishes(model: Model) {
         call_and_go(&host, &[("Run", task(Behaviour::Gate))]);
         host.server.stop();
         // Without a handler the loop would end about now.
-        let address = host.server.local_addr();
-        host.until("the end of listening", |_| {
-            TcpStream::connect(address).is_err()
-        });
+        let address = host.server.address();
+        host.until("the end of listening", |_| stream_to(address).is_err());
         assert_eq!((host.service.waiting(), host.service.dropped()), (1, 0));
         host.service.open_gate();
         host.server.wait().unwrap();

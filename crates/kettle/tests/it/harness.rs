@@ -7,8 +7,14 @@ pub use kettle_testkit::MULTIPLEXED;
 use kettle_testkit::trial::TrialService;
 use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::trial_server::TrialServer;
+use std::cell::Cell;
 use std::future::Future;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -30,7 +36,7 @@ pub fn host(model: Model) -> Host {
 
 /// A server with these settings.
 pub fn host_with(builder: ServerBuilder) -> Host {
-    host_at(builder, "127.0.0.1:0")
+    host_at(builder, new_address())
 }
 
 /// A server with these settings at this address.
@@ -43,7 +49,7 @@ pub fn host_so(
     builder: ServerBuilder,
     host: impl FnOnce(TrialServer<TrialService>) -> Hosting,
 ) -> Host {
-    host_as(builder, "127.0.0.1:0", host)
+    host_as(builder, new_address(), host)
 }
 
 fn host_as(
@@ -55,6 +61,39 @@ fn host_as(
     let server = builder.add_service(host(TrialServer::new(service.clone())));
     let server = server.spawn(address).expect("the server starts");
     Host { server, service }
+}
+
+thread_local! {
+    /// Whether servers of this thread's test listen on Unix-domain sockets.
+    static OVER_UNIX: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test whose servers listen on Unix-domain sockets, where they do not say where.
+pub fn over_unix(test: impl FnOnce()) {
+    OVER_UNIX.set(true);
+    test();
+    OVER_UNIX.set(false);
+}
+
+/// Where nobody listens yet.
+fn new_address() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    if !OVER_UNIX.get() {
+        return "127.0.0.1:0".to_owned();
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("kettle-host-{}-{number}.sock", std::process::id());
+    // The server takes its file with it.
+    format!("unix://{}", std::env::temp_dir().join(name).display())
+}
+
+/// A plain stream to a server. What the standard library calls a TcpStream is any descriptor.
+pub fn stream_to(address: &Address) -> io::Result<TcpStream> {
+    match address {
+        Address::Tcp(address) => TcpStream::connect(address),
+        Address::Unix(path) => UnixStream::connect(path).map(|stream| OwnedFd::from(stream).into()),
+        Address::Unnamed => Err(io::ErrorKind::AddrNotAvailable.into()),
+    }
 }
 
 impl Host {
@@ -114,20 +153,75 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 macro_rules! on_every_model {
     ($($name:ident)*) => { $(
         mod $name {
-            use kettle::Model;
-            #[test] fn blocking() { super::$name(Model::Blocking) }
-            #[test] fn threads() { super::$name(Model::Threads) }
-            #[test] fn scan() { super::$name(Model::Scan) }
-            #[test] fn select() { super::$name(Model::Select) }
-            #[test] fn poll() { super::$name(Model::Poll) }
-            #[test] fn epoll() { super::$name(Model::Epoll) }
-            #[test] fn epoll_edge() { super::$name(Model::EpollEdge) }
-            #[test] fn signal() { super::$name(Model::Signal) }
-            #[test] fn uring() { super::$name(Model::Uring) }
-            #[cfg(feature = "tokio-host")]
-            #[test] fn tokio() { super::$name(Model::Tokio) }
+            use super::$name as test;
+            $crate::test_models! {}
         }
     )* };
+}
+
+/// The same with servers that listen on Unix-domain sockets: for tests in which it matters how much a socket
+/// holds, and how its end is told.
+#[macro_export]
+macro_rules! on_every_model_over_unix {
+    ($($name:ident)*) => {
+        mod over_unix { $(
+            mod $name {
+                fn test(model: kettle::Model) {
+                    $crate::harness::over_unix(|| super::super::$name(model));
+                }
+                $crate::test_models! {}
+            }
+        )* }
+    };
+}
+
+/// A test for each I/O model, which calls the function `test` with it.
+#[macro_export]
+macro_rules! test_models {
+    () => {
+        use kettle::Model;
+        #[test]
+        fn blocking() {
+            test(Model::Blocking)
+        }
+        #[test]
+        fn threads() {
+            test(Model::Threads)
+        }
+        #[test]
+        fn scan() {
+            test(Model::Scan)
+        }
+        #[test]
+        fn select() {
+            test(Model::Select)
+        }
+        #[test]
+        fn poll() {
+            test(Model::Poll)
+        }
+        #[test]
+        fn epoll() {
+            test(Model::Epoll)
+        }
+        #[test]
+        fn epoll_edge() {
+            test(Model::EpollEdge)
+        }
+        #[test]
+        fn signal() {
+            test(Model::Signal)
+        }
+        #[test]
+        fn uring() {
+            test(Model::Uring)
+        }
+        #[cfg(feature = "tokio-host")]
+        #[test]
+        fn tokio() {
+            test(Model::Tokio)
+        }
+    };
 }
 
 /// Polls a future once, with a waker that does nothing.

@@ -1,12 +1,14 @@
 //! A client without a loop: a protocol machine and a plain blocking socket, for what a well-behaved
 //! client would not do.
 
+use crate::harness::stream_to;
+use kettle::Address;
 use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Head, Instant, Machine, Metadata, native};
 use kettle_testkit::trial::Task;
 use prost::Message;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +19,17 @@ pub struct RawClient {
 }
 
 impl RawClient {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: &Address) -> Self {
         Self::with_limits(address, |_| {})
     }
 
-    pub fn with_limits(address: SocketAddr, change: impl FnOnce(&mut Limits)) -> Self {
+    pub fn with_limits(address: &Address, change: impl FnOnce(&mut Limits)) -> Self {
         let mut config = native::Config::default();
         change(Arc::make_mut(&mut config.limits));
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
+        let stream = stream_to(address).unwrap();
+        if let Address::Tcp(_) = address {
+            stream.set_nodelay(true).unwrap();
+        }
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();

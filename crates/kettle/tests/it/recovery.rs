@@ -5,8 +5,8 @@ pub mod process;
 pub mod raw_server;
 
 use crate::harness::{Host, block_on, host_at, host_with, join_all, poll_once};
-use crate::on_every_model;
 use crate::raw::RawClient;
+use crate::{on_every_model, on_every_model_over_unix};
 use kettle::{
     Channel, ChannelBuilder, Code, IntoRequest, LocalLoop, Model, Request, Server, Status,
 };
@@ -26,6 +26,11 @@ use std::time::{Duration, Instant};
 on_every_model! {
     a_killed_server_comes_back
     calls_that_want_to_wait_for_a_server_that_is_not_there_yet
+    a_client_that_is_gone_without_a_word_is_left
+    a_client_that_answers_pings_is_kept
+}
+
+on_every_model_over_unix! {
     a_client_that_is_gone_without_a_word_is_left
     a_client_that_answers_pings_is_kept
 }
@@ -415,7 +420,7 @@ fn a_server_that_answers_pings_is_kept() {
 fn a_client_that_is_gone_without_a_word_is_left(model: Model) {
     let keepalive = Server::builder().keepalive(millis(100), millis(100));
     let host = host_with(keepalive.model(model));
-    let mut gone = RawClient::connect(host.server.local_addr());
+    let mut gone = RawClient::connect(host.server.address());
     gone.open(&task(Behaviour::Never));
     gone.flush();
     host.until("the handler's start", |host| host.service.started() == 1);
@@ -435,7 +440,7 @@ fn a_client_that_is_gone_without_a_word_is_left(model: Model) {
 fn a_client_that_answers_pings_is_kept(model: Model) {
     let keepalive = Server::builder().keepalive(millis(10), 30 * SECOND);
     let host = host_with(keepalive.model(model));
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     client.open(&task(Behaviour::Never));
     client.flush();
     (0..5).for_each(|_| client.answer_ping());
@@ -451,7 +456,7 @@ fn a_client_that_answers_pings_is_kept(model: Model) {
 fn a_slow_reader_that_gives_signs_of_life_is_kept() {
     let timeout = SECOND;
     let host = host_with(Server::builder().keepalive(millis(10), timeout));
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     client.open(&task(Behaviour::Never));
     for _ in 0..40 {
         client.open(&Task {

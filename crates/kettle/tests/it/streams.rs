@@ -1,8 +1,8 @@
 //! Streams: what each kind, failure and interruption looks like, and what a slow end costs the other.
 
-use crate::harness::{Host, block_on, host, host_with};
-use crate::on_every_model;
+use crate::harness::{Host, block_on, host, host_with, stream_to};
 use crate::raw::RawClient;
+use crate::{on_every_model, on_every_model_over_unix};
 use futures_core::Stream;
 use kettle::{
     Channel, Code, Inbound, Model, Next, Outbound, Request, Response, Server, Status, Streaming,
@@ -13,7 +13,6 @@ use kettle_testkit::trial::trial_client::TrialClient;
 use kettle_testkit::trial::{Behaviour, Outcome, Task, task};
 use prost::Message;
 use std::io::Write;
-use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
@@ -45,6 +44,24 @@ on_every_model! {
     a_client_that_goes_away_ends_streams
     kinds_that_do_not_fit_are_told
     interceptors_see_all_kinds
+}
+
+on_every_model_over_unix! {
+    a_slow_reader_costs_bounded_memory
+    a_reader_that_gives_no_credit_costs_one_message
+    a_handler_that_takes_nothing_stops_its_client
+    a_stalled_call_stands_in_nobodys_way
+    a_message_of_ten_windows_passes
+    a_pause_in_the_middle_of_a_message_ends
+    half_messages_hold_up_nobody
+    a_server_holds_bounded_parts_of_messages
+    a_silent_client_is_pushed_to
+    both_sides_send_more_than_sockets_hold
+    a_long_stream_passes_in_order
+    dropping_the_replies_cancels
+    dropping_the_call_cancels_its_requests
+    a_server_that_goes_away_ends_streams
+    a_client_that_goes_away_ends_streams
 }
 
 /// The items of an iterator, all of which are there.
@@ -199,7 +216,7 @@ fn a_slow_reader_costs_bounded_memory(model: Model) {
     // Outbox and machine, and what the kernel takes: at most 4 and 6 MiB by default, and as much again.
     const BOUND: u64 = 2 * 256 * 1024 + 20 * 1024 * 1024;
     let host = host(model);
-    let mut client = RawClient::with_limits(host.server.local_addr(), |limits| {
+    let mut client = RawClient::with_limits(host.server.address(), |limits| {
         limits.call_credit_bytes = i32::MAX as u32;
         limits.connection_credit_bytes = i32::MAX as u32;
     });
@@ -217,7 +234,7 @@ fn a_slow_reader_costs_bounded_memory(model: Model) {
 /// What is made is what credit covers, and one message that waits.
 fn a_reader_that_gives_no_credit_costs_one_message(model: Model) {
     let host = host(model);
-    let mut client = RawClient::connect(host.server.local_addr());
+    let mut client = RawClient::connect(host.server.address());
     let call = client.open_at("Push", &numbered(Behaviour::Large, 20_000), true);
     client.flush();
     let credit = 1024 * 1024 / 20_000;
@@ -304,7 +321,7 @@ fn a_message_of_ten_windows_passes(model: Model) {
 /// 256 streams whose first message has come in half, beside a call that is whole.
 fn half_messages_hold_up_nobody(model: Model) {
     let host = host(model);
-    let mut socket = TcpStream::connect(host.server.local_addr()).unwrap();
+    let mut socket = stream_to(host.server.address()).unwrap();
     let message = echo(vec![7; 20_000]).encode_to_vec();
     let (first, second) = message.split_at(10_000);
     let length = (message.len() as u64).to_be_bytes();
@@ -338,7 +355,7 @@ fn half_messages_hold_up_nobody(model: Model) {
 /// seen; when it reads on, only the rest follows.
 fn a_pause_in_the_middle_of_a_message_ends(model: Model) {
     let host = host(model);
-    let mut client = RawClient::with_limits(host.server.local_addr(), |limits| {
+    let mut client = RawClient::with_limits(host.server.address(), |limits| {
         limits.call_credit_bytes = i32::MAX as u32;
         limits.connection_credit_bytes = i32::MAX as u32;
     });
@@ -368,7 +385,7 @@ fn a_server_holds_bounded_parts_of_messages(model: Model) {
     let gate = Arc::new(Barrier::new(count + 1));
     let clients: Vec<_> = (0..count)
         .map(|_| {
-            let mut client = RawClient::connect(host.server.local_addr());
+            let mut client = RawClient::connect(host.server.address());
             client.flush();
             assert!(matches!(client.event(), Some(Event::Ready)));
             client.open(&echo(vec![b'x'; MESSAGE]));
@@ -640,7 +657,7 @@ fn a_server_that_goes_away_ends_streams(model: Model) {
 fn a_client_that_goes_away_ends_streams(model: Model) {
     let host = host(model);
     for round in 1..=3 {
-        let mut client = RawClient::connect(host.server.local_addr());
+        let mut client = RawClient::connect(host.server.address());
         client.open_at("Push", &numbered(Behaviour::Large, 1000), true);
         client.open_at("Collect", &echo("tea"), false);
         client.open_at("Chat", &task(Behaviour::Never), false);

@@ -1,6 +1,5 @@
 //! Unix-domain sockets: all kinds of calls over them, their files, and who is at the other end.
 
-use crate::connections::stop_and_restart;
 use crate::harness::{Host, MULTIPLEXED, block_on, host_at};
 use crate::on_every_model;
 use crate::recovery::until_it_has_room;
@@ -21,11 +20,9 @@ use std::time::Duration;
 
 on_every_model! {
     calls_of_all_kinds_pass
-    large_messages_go_both_ways
     a_blocking_client_calls
     the_peer_is_known_to_handlers
     the_file_is_gone_when_the_server_stops
-    a_stop_and_a_restart_lose_no_call
     a_channel_connects_again
 }
 
@@ -94,20 +91,6 @@ fn calls_of_all_kinds_pass(model: Model) {
     drop(client);
     let all = scratch.0.join("all.sock");
     all_kinds(&host_at(on(model), format!("unix://{}", all.display())));
-}
-
-fn large_messages_go_both_ways(model: Model) {
-    let scratch = Scratch::new();
-    let client = scratch.host(on(model));
-    let client = (client.client(), client);
-    for bytes in [65_535, 65_536, 1_048_576, 4_000_000] {
-        let payload: Vec<u8> = (0..bytes).map(|i| (i / 7) as u8).collect();
-        let reply = block_on(client.0.run(echo(payload.clone()))).unwrap();
-        assert!(
-            reply.get_ref().payload == payload,
-            "{bytes} bytes came back changed"
-        );
-    }
 }
 
 fn a_blocking_client_calls(model: Model) {
@@ -179,11 +162,6 @@ fn the_file_is_gone_when_the_server_stops(model: Model) {
     let dropped = scratch.host(on(model));
     drop(dropped);
     assert!(!scratch.path().exists());
-}
-
-fn a_stop_and_a_restart_lose_no_call(model: Model) {
-    let scratch = Scratch::new();
-    stop_and_restart(model, scratch.host(on(model)));
 }
 
 fn a_channel_connects_again(model: Model) {

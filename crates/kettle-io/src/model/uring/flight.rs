@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "a message header is zeroed, and holds pointers")]
 
 use crate::attached::Attached;
-use crate::transfer::SLICES_MAX;
+use crate::send::SLICES_MAX;
 use crate::{Completion, OpKind, Outcome};
 use kettle_buf::Payload;
 use socket2::SockAddr;
@@ -23,6 +23,8 @@ pub(super) struct Socket {
     pub(super) address: Option<Box<SockAddr>>,
     /// The place of its send among those that the kernel carries out.
     pub(super) send: Option<u32>,
+    /// Sends lend nothing: the socket cannot, or the kernel has copied all the same.
+    pub(super) copies: bool,
 }
 
 /// A send in flight.
@@ -31,6 +33,8 @@ pub(super) struct Sending {
     pub(super) payload: Payload,
     /// Its pieces, when it does not lie in one.
     pub(super) message: Option<Box<Message>>,
+    /// Its number when it lends its memory.
+    pub(super) lending: Option<u32>,
 }
 
 /// What the kernel does for an operation.
@@ -54,6 +58,7 @@ impl Socket {
             received_in: 0,
             address: None,
             send: None,
+            copies: false,
         }
     }
 
@@ -91,14 +96,24 @@ impl Sending {
     pub(super) fn new(payload: Payload) -> Self {
         let in_pieces = payload.as_slice().is_none();
         let message = in_pieces.then(|| Message::new(&payload));
-        Self { payload, message }
+        Self {
+            payload,
+            message,
+            lending: None,
+        }
+    }
+
+    /// How many bytes of memory it sends.
+    pub(super) fn bytes(&self) -> u64 {
+        let message = self.message.as_ref();
+        message.map_or(self.payload.len(), |message| message.bytes)
     }
 }
 
 /// The header of a sendmsg(2) and what it points to. It stays in its box.
 pub(super) struct Message {
     /// How long the pieces are together, in bytes.
-    pub(super) bytes: u64,
+    bytes: u64,
     header: libc::msghdr,
     slices: [libc::iovec; SLICES_MAX],
 }
