@@ -155,10 +155,6 @@ struct Detecting {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "servers have one of the large kind each"
-)]
 enum Calls {
     Serving(Serving),
     /// In a box: a server has more connections than a client, and none of these.
