@@ -1,6 +1,6 @@
 //! A composite buffer: one message that lies in several segments.
 
-use crate::Segment;
+use crate::{Segment, count_copied};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -231,6 +231,7 @@ impl Chain {
     /// Copies all bytes into a vector.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len());
+        count_copied(self.len());
         for segment in self.segments() {
             out.extend_from_slice(segment);
         }

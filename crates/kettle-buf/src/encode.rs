@@ -1,5 +1,6 @@
 //! Messages that are not bytes yet.
 
+use crate::{Payload, count_copied};
 use bytes::BytesMut;
 
 /// A message that is not bytes yet: it is written straight to where it is sent from.
@@ -9,6 +10,15 @@ pub trait Encode {
 
     /// Adds exactly [`Encode::encoded_len`] bytes.
     fn encode(&self, out: &mut BytesMut);
+
+    /// Adds the same bytes behind a payload. Large pieces may be linked rather than copied. Default:
+    /// all are encoded into one buffer.
+    fn encode_parts(&self, out: &mut Payload) {
+        let mut bytes = BytesMut::with_capacity(self.encoded_len());
+        self.encode(&mut bytes);
+        count_copied(bytes.len());
+        out.append_payload(bytes.into());
+    }
 }
 
 /// A tail that is being written to: left as it was unless all went well.

@@ -19,6 +19,7 @@
 compile_error!("kettle runs on Linux: its I/O models are Linux system calls");
 
 mod chain;
+mod copied;
 mod encode;
 mod payload;
 mod pool;
@@ -27,6 +28,7 @@ mod segment;
 mod spare;
 
 pub use chain::Chain;
+pub use copied::{copied_bytes, count_copied};
 pub use encode::Encode;
 pub use payload::{LINK_BYTES_MIN, Payload, Piece};
 pub use pool::{LargeBuffer, Pool, PoolConfig, PoolStats};

@@ -2,7 +2,7 @@
 
 use crate::encode::Attempt;
 use crate::spare::{self, SPARE_BYTES};
-use crate::{Chain, Encode, FileRegion, Segment};
+use crate::{Chain, Encode, FileRegion, Segment, count_copied};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -112,6 +112,12 @@ impl Payload {
         self.len += bytes.len() as u64;
     }
 
+    /// As [`Payload::put_slice`], for bytes of a message: they count as copied.
+    pub fn put_message(&mut self, bytes: &[u8]) {
+        count_copied(bytes.len());
+        self.put_slice(bytes);
+    }
+
     /// Copies `head` and encodes `message`, of `len` bytes, behind what is there.
     ///
     /// Returns whether the message had this length. When it had not, or when it panics, nothing was added.
@@ -122,13 +128,17 @@ impl Payload {
             self.reserve_tail(all);
         }
         let fits = Attempt::new(&mut self.tail).write(head, message, len);
-        self.len += if fits { all as u64 } else { 0 };
+        if fits {
+            self.len += all as u64;
+            count_copied(len);
+        }
         fits
     }
 
     /// Adds a segment: linked from [`LINK_BYTES_MIN`] on, copied below that.
     pub fn append(&mut self, segment: Segment) {
         if segment.len() < LINK_BYTES_MIN {
+            count_copied(segment.len());
             self.put_slice(&segment);
         } else {
             self.link(Piece::Memory(segment));
@@ -155,6 +165,7 @@ impl Payload {
         if self.is_empty() {
             *self = other;
         } else if other.pieces.is_none() && other.tail.len() < LINK_BYTES_MIN {
+            count_copied(other.tail.len());
             self.put_slice(&other.tail);
         } else {
             self.append_pieces(other);
@@ -222,6 +233,7 @@ impl Payload {
     pub fn recycle(&mut self) {
         if self.pieces.is_none() && self.tail.len() <= REST_BYTES_MAX {
             let rest = BytesMut::from(&self.tail[..]);
+            count_copied(rest.len());
             spare::put(std::mem::replace(&mut self.tail, rest));
         }
     }
@@ -262,9 +274,17 @@ impl Payload {
         }
     }
 
+    /// The file regions, front first.
+    pub fn regions(&self) -> impl Iterator<Item = &FileRegion> {
+        self.pieces().filter_map(|piece| match piece {
+            Piece::File(region) => Some(region),
+            Piece::Memory(_) => None,
+        })
+    }
+
     /// Whether any piece is a file region.
     pub fn has_regions(&self) -> bool {
-        self.pieces().any(|piece| matches!(piece, Piece::File(_)))
+        self.regions().next().is_some()
     }
 
     /// Takes the pieces apart; the packed tail comes last as memory.
@@ -353,6 +373,7 @@ impl Payload {
     }
 
     fn move_tail(&mut self, mut to: BytesMut) {
+        count_copied(self.tail.len());
         to.extend_from_slice(&self.tail);
         self.tail = to;
     }
@@ -381,6 +402,7 @@ impl From<BytesMut> for Payload {
 impl From<Segment> for Payload {
     fn from(segment: Segment) -> Self {
         if segment.len() < LINK_BYTES_MIN {
+            count_copied(segment.len());
             return BytesMut::from(&segment[..]).into();
         }
         let mut payload = Payload::new();

@@ -1,5 +1,6 @@
 //! One shared, immutable run of bytes. See `chain.rs` for runs of runs.
 
+use crate::count_copied;
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::ops::{Deref, RangeBounds};
@@ -34,6 +35,7 @@ impl Segment {
 
     /// Copies `bytes` into an allocation of exactly that size.
     pub fn copy_from_slice(bytes: &[u8]) -> Self {
+        count_copied(bytes.len());
         Self(Bytes::copy_from_slice(bytes))
     }
 
@@ -63,6 +65,12 @@ impl Segment {
     #[inline]
     pub fn advance(&mut self, n: usize) {
         self.0.advance(n);
+    }
+
+    /// Copies the bytes behind what `out` has.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        count_copied(self.len());
+        out.extend_from_slice(self);
     }
 
     /// Keeps the first `n` bytes; does nothing when there are fewer.

@@ -1,6 +1,8 @@
 //! The settings, and the way from `.proto` files to Rust files.
 
+use crate::bytes_fields::BytesFields;
 use crate::error::Error;
+use crate::methods::Methods;
 use crate::service::Generator;
 use prost_types::FileDescriptorSet;
 use protox::Compiler;
@@ -16,6 +18,8 @@ pub struct Builder {
     build_blocking_client: bool,
     build_server: bool,
     bytes: Vec<String>,
+    composed: Vec<String>,
+    undecoded: Vec<String>,
     out_dir: Option<PathBuf>,
     file_descriptor_set_path: Option<PathBuf>,
     type_attributes: Vec<(String, String)>,
@@ -30,6 +34,8 @@ impl Builder {
             build_blocking_client: true,
             build_server: true,
             bytes: vec![".".to_owned()],
+            composed: Vec::new(),
+            undecoded: Vec::new(),
             out_dir: None,
             file_descriptor_set_path: None,
             type_attributes: Vec::new(),
@@ -73,6 +79,26 @@ impl Builder {
     #[must_use]
     pub fn bytes_as_vec(mut self) -> Self {
         self.bytes.clear();
+        self
+    }
+
+    /// Lets these methods reply with messages some of whose `bytes` fields are ranges of files, or memory that
+    /// is not copied: their handlers return `kettle::Composed` messages, and streams of them. For each
+    /// `bytes` field of such a reply its type has a constant, such as `ReadReply::DATA` for `data`. A path is a
+    /// method, such as `.files.v1.Files.Read`, or a service or package for all methods in it. Default: none.
+    #[must_use]
+    pub fn composed(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.composed = methods.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Gives these methods' handlers their requests undecoded, as `kettle::Inbound`, and streams of them: for
+    /// messages with `bytes` fields so large that they should not be copied (`Inbound::decode_apart`), and for
+    /// those that are passed on. For each `bytes` field of such a request its type has a constant, as for
+    /// [`Builder::composed`], and paths are as there. Default: none.
+    #[must_use]
+    pub fn undecoded(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.undecoded = methods.into_iter().map(Into::into).collect();
         self
     }
 
@@ -159,7 +185,7 @@ impl Builder {
                     Error::new("OUT_DIR is not set: run this in build.rs, or set Builder::out_dir")
                 })?,
         };
-        let mut config = self.prost_config();
+        let mut config = self.prost_config(&set)?;
         config.out_dir(&out_dir);
         config.compile_fds(set).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidInput => Error::new(error.to_string()),
@@ -167,7 +193,7 @@ impl Builder {
         })
     }
 
-    fn prost_config(self) -> prost_build::Config {
+    fn prost_config(self, set: &FileDescriptorSet) -> Result<prost_build::Config, Error> {
         let mut config = prost_build::Config::new();
         config.prost_path(PROST_PATH);
         config.bytes(&self.bytes);
@@ -186,8 +212,11 @@ impl Builder {
             client: self.build_client,
             blocking_client: self.build_blocking_client,
             server: self.build_server,
+            composed: Methods::new("Builder::composed", self.composed, set)?,
+            undecoded: Methods::new("Builder::undecoded", self.undecoded, set)?,
+            bytes_fields: BytesFields::new(set),
         }));
-        config
+        Ok(config)
     }
 }
 

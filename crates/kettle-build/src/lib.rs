@@ -33,10 +33,12 @@
 
 mod blocking;
 mod builder;
+mod bytes_fields;
 mod client;
 mod error;
 #[cfg(test)]
 mod golden;
+mod methods;
 mod server;
 mod service;
 

@@ -1,12 +1,12 @@
 //! The server's module of a service.
 
 use crate::service::{
-    MODULE_ATTRIBUTES, deprecation, docs, full_name, kind, module_name, type_path,
+    Generator, MODULE_ATTRIBUTES, deprecation, docs, full_name, kind, module_name, type_path,
 };
 use prost_build::{Method, Service};
 
 /// Writes `pub mod SERVICE_server`. All paths are absolute, so that no name in a .proto shadows them.
-pub(crate) fn write(service: &Service, code: &mut String) {
+pub(crate) fn write(service: &Service, generator: &Generator, code: &mut String) {
     let module = module_name(service, "server");
     let name = full_name(service);
     code.push_str(&format!(
@@ -19,19 +19,19 @@ pub mod {module} {{
     pub const SERVICE_NAME: &str = "{name}";
 "#
     ));
-    write_trait(service, &name, code);
+    write_trait(service, &name, generator, code);
     write_server(service, code);
     write_service_impl(service, code);
     code.push_str("}\n");
 }
 
-fn write_trait(service: &Service, full_name: &str, code: &mut String) {
+fn write_trait(service: &Service, full_name: &str, generator: &Generator, code: &mut String) {
     let name = &service.name;
     let docs = docs(&service.comments, &format!("The service `{full_name}`."));
     let methods: String = service
         .methods
         .iter()
-        .map(|method| trait_method(full_name, method))
+        .map(|method| trait_method(full_name, method, generator))
         .collect();
     code.push_str(&format!(
         r#"
@@ -45,7 +45,7 @@ fn write_trait(service: &Service, full_name: &str, code: &mut String) {
     ));
 }
 
-fn trait_method(service: &str, method: &Method) -> String {
+fn trait_method(service: &str, method: &Method, generator: &Generator) -> String {
     let docs = docs(
         &method.comments,
         &format!("Answers `/{service}/{}`.", method.proto_name),
@@ -54,6 +54,14 @@ fn trait_method(service: &str, method: &Method) -> String {
     let name = &method.name;
     let input = type_path(&method.input_type, &method.input_proto_type, "super");
     let output = type_path(&method.output_type, &method.output_proto_type, "super");
+    let output = match generator.composed.has(service, method) {
+        false => output,
+        true => format!("::kettle::Composed<{output}>"),
+    };
+    let input = match generator.undecoded.has(service, method) {
+        false => input,
+        true => "::kettle::Inbound".to_owned(),
+    };
     let input = match method.client_streaming {
         false => input,
         true => format!("::kettle::Streaming<{input}>"),

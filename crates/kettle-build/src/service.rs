@@ -1,5 +1,7 @@
 //! A service as the templates see it, and the hook that prost-build calls for each.
 
+use crate::bytes_fields::BytesFields;
+use crate::methods::Methods;
 use crate::{client, server};
 use prost_build::{Comments, Method, Service, ServiceGenerator};
 
@@ -8,6 +10,11 @@ pub(crate) struct Generator {
     pub(crate) client: bool,
     pub(crate) blocking_client: bool,
     pub(crate) server: bool,
+    /// Those that reply with composed messages.
+    pub(crate) composed: Methods,
+    /// Those that get their requests undecoded.
+    pub(crate) undecoded: Methods,
+    pub(crate) bytes_fields: BytesFields,
 }
 
 impl ServiceGenerator for Generator {
@@ -16,7 +23,25 @@ impl ServiceGenerator for Generator {
             client::write(&service, self.blocking_client, code);
         }
         if self.server {
-            server::write(&service, code);
+            server::write(&service, self, code);
+            self.write_fields(&service, code);
+        }
+    }
+}
+
+impl Generator {
+    /// Constants for the fields that messages of this service have apart.
+    fn write_fields(&mut self, service: &Service, code: &mut String) {
+        let name = full_name(service);
+        for method in &service.methods {
+            if self.composed.has(&name, method) {
+                let (rust, proto) = (&method.output_type, &method.output_proto_type);
+                self.bytes_fields.write(rust, proto, code);
+            }
+            if self.undecoded.has(&name, method) {
+                let (rust, proto) = (&method.input_type, &method.input_proto_type);
+                self.bytes_fields.write(rust, proto, code);
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Which cores the server and the load generator of the lab run on.
 
+use crate::failure::Failure;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
+use std::process::{Child, Command};
 
 /// Keeps the server and the load generator on a core each, so that neither takes the other's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,18 @@ fn first_two(mut allowed: impl Iterator<Item = usize>) -> Option<Cores> {
         server: allowed.next()?,
         generator: allowed.next()?,
     })
+}
+
+/// Starts a server's process on the server's core. The calling thread goes on to the load generator's.
+pub fn spawn_server(command: &mut Command, cores: Option<Cores>) -> Result<Child, Failure> {
+    if let Some(cores) = cores {
+        pin(cores.server)?;
+    }
+    let spawned = command.spawn();
+    if let Some(cores) = cores {
+        pin(cores.generator)?;
+    }
+    spawned.map_err(|error| Failure::because("cannot start a server", &error))
 }
 
 /// Keeps the calling thread on one core. Threads and processes that it starts inherit that.

@@ -1,9 +1,11 @@
 //! What the command line can ask for.
 //!
-//! `args/message.rs` holds what several commands take to describe messages.
+//! `args/message.rs` holds what several commands take to describe messages, `args/files.rs` the commands for files.
 
+mod files;
 mod message;
 
+pub use files::{GetArgs, LsArgs, PutArgs};
 pub use message::{Data, Header, ProtoArgs};
 
 use crate::duration;
@@ -11,7 +13,7 @@ use crate::echo::PAYLOAD_BYTES_MAX;
 use crate::schema::Kind;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
-use kettle::Model;
+use kettle::{FileStrategy, Model};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,8 +26,8 @@ pub const IN_FLIGHT_MAX: u64 = 65_536;
 
 /// RPC on Linux, with the network I/O model as a setting.
 ///
-/// Calls services from the command line, hosts an echo service on any of eight I/O models, loads it, and
-/// compares the models on this machine.
+/// Calls services from the command line, hosts an echo service and the files of a directory on any of eight I/O
+/// models, fetches and sends files, and compares the models on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "kettle",
@@ -42,6 +44,8 @@ Examples:
   kettle call kettle://127.0.0.1:50051 echo.v1.Echo/Unary -d '{\"payload\":\"aGVsbG8=\"}'
                                                 call it from another terminal
   kettle bench kettle://127.0.0.1:50051 -c 64   load it
+  kettle serve --files .                        host the files of this directory too
+  kettle get kettle://127.0.0.1:50051/FILE      fetch one of them
   kettle models                                 what the I/O models are
   kettle completions bash                       completions for a shell")]
 pub struct Args {
@@ -56,16 +60,25 @@ pub enum Command {
     Serve(ServeArgs),
     Call(CallArgs),
     Bench(BenchArgs),
+    Get(GetArgs),
+    Put(PutArgs),
+    Ls(LsArgs),
     Lab(LabArgs),
+    #[command(hide = true)]
+    Hold(HoldArgs),
     Models(ModelsArgs),
     Completions(CompletionsArgs),
 }
 
-/// Host the echo service on an I/O model.
+/// Host the echo service, and files, on an I/O model.
 ///
 /// Hosts echo.v1.Echo, whose method Unary gives its payload back, or as many bytes as `want` says. The
 /// first line on stdout tells the address. SIGINT and SIGTERM let open calls finish; a second one ends
 /// them.
+///
+/// With --files also hosts kettle.file.v1.Files, with the files of a directory that no path leads out of:
+/// see `kettle get`, `put` and `ls`. Whoever may connect may read all of them, and with --writable replace
+/// them: there is no other permission.
 ///
 /// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 #[derive(Debug, ClapArgs)]
@@ -74,7 +87,9 @@ Examples:
   kettle serve
   kettle serve --listen 127.0.0.1:0 --model scan --scan-nap 50us
   kettle serve --listen 0.0.0.0:50051 --loops 4 -v
-  kettle serve --listen unix:///run/echo.sock --unix-mode 660")]
+  kettle serve --files /srv/images --writable
+  kettle serve --listen unix:///run/echo.sock --unix-mode 660
+  kettle serve --record traffic.jsonl           for `kettle lab --replay traffic.jsonl`")]
 pub struct ServeArgs {
     /// Where to listen: ADDRESS:PORT, port 0 takes a free one; or unix:///PATH for a Unix-domain socket.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
@@ -84,6 +99,19 @@ pub struct ServeArgs {
     #[arg(long, default_value_t, value_parser = model())]
     #[arg(env = "KETTLE_MODEL", hide_env_values = true)]
     pub model: Model,
+    /// Host the files of this directory too.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub files: Option<PathBuf>,
+    /// Let clients write files.
+    #[arg(long, requires = "files")]
+    pub writable: bool,
+    /// Longest file that clients may write, in bytes [default: 64 GiB].
+    #[arg(long, value_name = "BYTES", requires = "writable")]
+    pub file_bytes_max: Option<u64>,
+    /// How files get into a socket; a model that cannot do it copies them [default: splice].
+    #[arg(long, value_name = "STRATEGY", requires = "files", value_parser = file_strategy())]
+    #[arg(env = "KETTLE_FILE_STRATEGY", hide_env_values = true)]
+    pub file_strategy: Option<FileStrategy>,
     /// Event loops, each on a thread of its own; blocking and threads take 1.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(env = "KETTLE_LOOPS", hide_env_values = true)]
@@ -106,6 +134,16 @@ pub struct ServeArgs {
     /// How long calls may go on after SIGINT or SIGTERM [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub stop_grace: Option<Duration>,
+    /// Record every call into this new file: its method, sizes, times and connection. `kettle lab --replay` makes the
+    /// same traffic again.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub record: Option<PathBuf>,
+    /// Record what clients send, too: for `kettle lab --replay` with a server of one's own.
+    #[arg(long, requires = "record")]
+    pub record_payloads: bool,
+    /// Bytes of the file; when it is full recording stops, and the server goes on [default: 64 MiB].
+    #[arg(long, value_name = "BYTES", requires = "record")]
+    pub record_bytes_max: Option<u64>,
     /// Log to stderr: -v what happens, -vv details, -vvv everything. RUST_LOG goes before it.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -187,6 +225,9 @@ pub struct CallArgs {
 /// to the last, warm-up included; all other figures leave the warm-up out. Calls that are in flight at
 /// the end have 5 s to be answered.
 ///
+/// With --files a file is read instead, by one connection, as often as it takes: figures are bytes per second,
+/// and what sending them costs the server.
+///
 /// Durations are numbers with s, ms or us behind them; without a unit they are seconds.
 ///
 /// Exit codes: 0 fine; 1 a call failed, or no connection was served; 2 wrong arguments; 130 interrupted
@@ -200,11 +241,22 @@ Examples:
   kettle bench kettle://127.0.0.1:50051 --rate 20000 --connections 8 --json
   kettle bench kettle://127.0.0.1:50051 --payload 0 --want 1048576
   kettle bench kettle://127.0.0.1:50051 --method bidi --in-flight 64
+  kettle bench --files kettle://127.0.0.1:50051/images/disk.img --bytes 10000000000
   kettle bench kettle://127.0.0.1:50051 -c 100 --idle 18000 --local-address 127.0.0.2,127.0.0.3
   kettle bench kettle://127.0.0.1:50051 --method server-stream --payload 65536 --streams 4")]
 pub struct BenchArgs {
-    /// The server, as kettle://HOST:PORT or unix:///PATH.
+    /// The server, as kettle://HOST:PORT or unix:///PATH; with --files the path of a file behind it.
     pub url: String,
+    /// Read a file of `kettle serve --files`, on one connection.
+    #[arg(long, conflicts_with_all = ["connections", "idle", "local_address", "method", "streams"])]
+    #[arg(conflicts_with_all = ["in_flight", "payload", "want", "rate", "slow", "blocking", "duration"])]
+    pub files: bool,
+    /// files: how many bytes are read after the warm-up [default: the file once].
+    #[arg(long, value_name = "N", requires = "files", value_parser = clap::value_parser!(u64).range(1..))]
+    pub bytes: Option<u64>,
+    /// files: bytes of each message at most, 4096 to 3145728 [default: 1044480].
+    #[arg(long, value_name = "N", requires = "files", value_parser = clap::value_parser!(u32).range(4096..=3145728))]
+    pub chunk: Option<u32>,
     /// Connections.
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = count(1, CONNECTIONS_MAX))]
@@ -310,7 +362,9 @@ impl BenchArgs {
 ///
 /// The loads: 1 connection with 1 call in flight; 64 with 1; 64 with 16; 64 with 1 beside 1,000 idle
 /// connections. --connections, --in-flight and --idle make one load of one's own instead. `blocking`
-/// serves one connection at a time, so it is also measured with one.
+/// serves one connection at a time, so it is also measured with one. Connections that one server process
+/// cannot hold, for its limit on open files or more than 20,000, are shared by several (64 at most); what
+/// they cost is added up.
 ///
 /// With --server a server of one's own is measured in the same way, with one unary call made again and
 /// again. How many system calls it makes is not known, because only `kettle serve` counts them. It is
@@ -326,9 +380,12 @@ Examples:
   kettle lab
   kettle lab --models epoll,poll,select --connections 500 --in-flight 4
   kettle lab --idle 5000 --models poll,epoll --json results.json
+  kettle lab --unix --connections 64
   kettle lab --payload 4096 --duration 2 --rounds 5
   kettle lab --server 'target/release/server --quiet' \\
-      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto")]
+      --call greeter.v1.Greeter/SayHello -d '{\"name\":\"you\"}' --proto greeter.proto
+  kettle lab --replay traffic.jsonl --models poll,epoll,uring
+  kettle lab --replay traffic.jsonl --server target/release/server")]
 pub struct LabArgs {
     /// Connections that make calls; 1 when another part of the load is given.
     #[arg(short, long, value_name = "N", value_parser = count(1, CONNECTIONS_MAX))]
@@ -352,13 +409,18 @@ pub struct LabArgs {
     /// Measure this server instead of the echo service: a program with its arguments, as a shell reads
     /// them. It is started for each model, with KETTLE_MODEL, KETTLE_LOOPS and KETTLE_LISTEN set, which
     /// Server::builder().from_env() takes.
-    #[arg(long, value_name = "CMD", requires = "call", value_hint = ValueHint::CommandString)]
+    #[arg(long, value_name = "CMD", requires = "calls", value_hint = ValueHint::CommandString)]
     pub server: Option<String>,
     /// The unary method of that server to call.
-    #[arg(long, value_name = "SERVICE/METHOD", requires = "server")]
+    #[arg(
+        long,
+        value_name = "SERVICE/METHOD",
+        requires = "server",
+        group = "calls"
+    )]
     pub call: Option<String>,
     /// The request, encoded once and sent again and again: JSON, @FILE, or - for stdin [default: {}].
-    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "server")]
+    #[arg(short, long, value_name = "JSON|@FILE|-", requires = "call")]
     pub data: Option<Data>,
     #[command(flatten)]
     pub protos: ProtoArgs,
@@ -371,13 +433,20 @@ pub struct LabArgs {
     )]
     #[arg(value_parser = duration::parse_positive)]
     pub start_timeout: Duration,
+    /// Make the calls of this recording, at the recorded moments, over as many connections as were busy at a time.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "calls")]
+    #[arg(conflicts_with_all = ["connections", "in_flight", "idle", "churn", "full", "payload", "call"])]
+    pub replay: Option<PathBuf>,
+    /// How many times as fast as recorded.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = speed)]
+    pub speed: f64,
     /// The models, separated by commas [default: all].
     #[arg(short, long, value_name = "MODEL,…", value_delimiter = ',', value_parser = model())]
     pub models: Vec<Model>,
-    /// How long each model is measured in each round.
-    #[arg(long, value_name = "DURATION", default_value = "0.6")]
-    #[arg(value_parser = duration::parse_positive)]
-    pub duration: Duration,
+    /// How long each model is measured in each round [default: 0.6; with --replay as long as the recording, 0.6 to
+    /// 3].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub duration: Option<Duration>,
     /// How long the load runs before it is measured.
     #[arg(long, value_name = "DURATION", default_value = "0.15", value_parser = duration::parse)]
     pub warmup: Duration,
@@ -387,17 +456,35 @@ pub struct LabArgs {
     /// Make a connection for each call, and close it; --connections says how many at a time.
     #[arg(long, conflicts_with_all = ["in_flight", "idle"])]
     pub churn: bool,
-    /// Measure every load that the lab knows, in about ten minutes: from 1 to 1,000 busy connections, up to
-    /// 9,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
+    /// Over Unix-domain sockets in the temporary folder, in place of TCP on loopback.
+    #[arg(long, conflicts_with_all = ["server", "replay"])]
+    pub unix: bool,
+    /// Measure every load that the lab knows, in about a quarter of an hour: from 1 to 1,000 busy connections, up to
+    /// 40,000 idle ones, payloads up to 1 MiB, handlers that compute or wait, some slow calls, and
     /// connections that come and go.
     #[arg(long, conflicts_with_all = ["connections", "in_flight", "idle", "churn", "server"])]
     pub full: bool,
     /// Also write all rounds, the machine and the settings to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Also write a page with charts into this folder (index.html), and all rounds beside it (results.json).
+    /// Also write a page with charts into this folder (index.html), all rounds beside it (results.json), and
+    /// tables in Markdown (tables.md).
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
+}
+
+/// For the lab: open connections, print how many were served as a line of JSON, and hold them until stdin
+/// ends.
+#[derive(Debug, ClapArgs)]
+pub struct HoldArgs {
+    /// The server.
+    pub url: String,
+    /// Connections.
+    #[arg(long, value_name = "N", value_parser = count(0, CONNECTIONS_MAX))]
+    pub connections: usize,
+    /// How long each may wait to be served.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub connect_timeout: Duration,
 }
 
 /// List the I/O models and whether this machine runs them.
@@ -441,6 +528,12 @@ fn model() -> impl TypedValueParser<Value = Model> {
     names.try_map(|name| name.parse())
 }
 
+/// The name of a way to send files.
+fn file_strategy() -> impl TypedValueParser<Value = FileStrategy> {
+    let names = PossibleValuesParser::new(FileStrategy::ALL.map(FileStrategy::name));
+    names.try_map(|name| name.parse())
+}
+
 /// A number of things between two bounds.
 fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
@@ -459,6 +552,15 @@ fn percent(text: &str) -> Result<f64, String> {
     match (0.0..=99.0).contains(&percent) {
         true => Ok(percent),
         false => Err("it is not between 0 and 99".to_owned()),
+    }
+}
+
+/// How many times as fast.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    match (0.001..=1000.0).contains(&speed) {
+        true => Ok(speed),
+        false => Err("it is not between 0.001 and 1000".to_owned()),
     }
 }
 
@@ -516,6 +618,13 @@ mod tests {
             "kettle bench u --outstanding-max 5",
             "kettle lab --models epoll,urging",
             "kettle lab --rounds 0",
+            "kettle lab --server x",
+            "kettle lab --speed 2",
+            "kettle lab --replay f --speed 0",
+            "kettle lab --replay f --connections 3",
+            "kettle lab --replay f --payload 3",
+            "kettle lab --replay f --server x --call y",
+            "kettle serve --record-payloads",
             "kettle serve --model nio",
         ] {
             assert!(parse(line).is_err(), "{line}");

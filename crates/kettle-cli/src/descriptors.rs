@@ -19,6 +19,13 @@ pub fn raise_limit() {
     );
 }
 
+/// Connections that one process holds at most, after [`raise_limit`]; another process on this machine
+/// has the same limit.
+pub fn connections_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
+}
+
 /// Whether this process may open so many connections, after [`raise_limit`].
 pub fn need(connections: usize) -> Result<(), Failure> {
     check(connections as u64, getrlimit(Resource::Nofile).current)

@@ -58,11 +58,15 @@ impl v1::echo_server::Echo for Echo {
         &self,
         request: Request<Streaming<EchoRequest>>,
     ) -> Result<Response<EchoReply>, Status> {
-        let (mut requests, mut total) = (request.into_inner(), 0);
+        let (mut requests, mut total, mut wanted) = (request.into_inner(), 0, None);
         while let Some(request) = requests.message().await? {
             total += request.payload.len() as u64;
+            wanted = request.reply_bytes.or(wanted);
         }
-        let payload = total.to_string().into();
+        let payload = match wanted {
+            Some(bytes) => filler(bytes)?,
+            None => total.to_string().into(),
+        };
         Ok(Response::new(EchoReply { payload }))
     }
 
@@ -72,7 +76,16 @@ impl v1::echo_server::Echo for Echo {
         &self,
         request: Request<EchoRequest>,
     ) -> Result<Response<Repeat>, Status> {
-        let EchoRequest { payload, want, .. } = request.into_inner();
+        let EchoRequest {
+            payload,
+            want,
+            reply_bytes,
+            ..
+        } = request.into_inner();
+        let payload = match reply_bytes {
+            Some(bytes) => filler(bytes)?,
+            None => payload,
+        };
         Ok(Response::new(Repeat {
             payload,
             left: want,
@@ -86,12 +99,15 @@ impl v1::echo_server::Echo for Echo {
         request: Request<Streaming<EchoRequest>>,
     ) -> Result<Response<Each>, Status> {
         let requests = request.into_inner();
-        Ok(Response::new(Each { requests }))
+        Ok(Response::new(Each {
+            requests,
+            replies: Repeat::default(),
+        }))
     }
 }
 
 /// The same reply again and again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repeat {
     payload: Bytes,
     left: u64,
@@ -110,19 +126,34 @@ impl Stream for Repeat {
     }
 }
 
-/// The reply to each of a stream of requests.
+/// The replies to each of a stream of requests.
 #[derive(Debug)]
 pub struct Each {
     requests: Streaming<EchoRequest>,
+    /// Those to the last one that have not gone yet.
+    replies: Repeat,
 }
 
 impl Stream for Each {
     type Item = Result<EchoReply, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let request = ready!(Pin::new(&mut self.requests).poll_next(cx));
-        Poll::Ready(request.map(|request| reply(request?)))
+        loop {
+            if let reply @ Poll::Ready(Some(_)) = Pin::new(&mut self.replies).poll_next(cx) {
+                return reply;
+            }
+            match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
+                None => return Poll::Ready(None),
+                Some(request) => self.replies = replies(request?)?,
+            }
+        }
     }
+}
+
+fn replies(request: EchoRequest) -> Result<Repeat, Status> {
+    let left = request.replies.unwrap_or(1);
+    let payload = reply(request)?.payload;
+    Ok(Repeat { payload, left })
 }
 
 fn wait(micros: u32) -> Result<Duration, Status> {
@@ -154,20 +185,27 @@ fn work(micros: u32) -> Result<(), Status> {
 }
 
 fn reply(request: EchoRequest) -> Result<EchoReply, Status> {
-    let EchoRequest { payload, want, .. } = request;
-    let payload = match want {
-        0 => payload,
-        _ => filler(want)?,
+    let EchoRequest {
+        payload,
+        want,
+        reply_bytes,
+        ..
+    } = request;
+    let payload = match (reply_bytes, want) {
+        (Some(bytes), _) => filler(bytes)?,
+        (None, 0) => payload,
+        (None, want) => filler(want)?,
     };
     Ok(EchoReply { payload })
 }
 
-fn filler(want: u64) -> Result<Bytes, Status> {
-    let wanted = usize::try_from(want)
+/// A payload of this many bytes.
+pub fn filler(bytes: u64) -> Result<Bytes, Status> {
+    let wanted = usize::try_from(bytes)
         .ok()
-        .and_then(|want| FILLER.get(..want));
+        .and_then(|bytes| FILLER.get(..bytes));
     wanted.map(Bytes::from_static).ok_or_else(|| {
-        let text = format!("want is {want} bytes; a reply holds at most {PAYLOAD_BYTES_MAX}");
+        let text = format!("want is {bytes} bytes; a reply holds at most {PAYLOAD_BYTES_MAX}");
         Status::resource_exhausted(text)
     })
 }
@@ -224,6 +262,35 @@ mod tests {
         }
         let end = Pin::new(&mut replies).poll_next(&mut context);
         assert!(matches!(end, Poll::Ready(None)));
+    }
+
+    #[test]
+    fn it_replies_with_nothing_when_that_is_wanted() {
+        let request = |want, bytes| EchoRequest {
+            payload: Bytes::from_static(b"kettle"),
+            want,
+            reply_bytes: Some(bytes),
+            ..EchoRequest::default()
+        };
+        assert!(reply(request(5, 0)).unwrap().payload.is_empty());
+        assert_eq!(reply(request(5, 300)).unwrap().payload.len(), 300);
+        assert!(reply(request(0, u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_request_of_many_has_as_many_replies_as_wanted() {
+        for (wanted, count) in [(None, 1), (Some(0), 0), (Some(3), 3)] {
+            let request = EchoRequest {
+                payload: Bytes::from_static(b"kettle"),
+                replies: wanted,
+                ..EchoRequest::default()
+            };
+            let replies = replies(request).unwrap();
+            assert_eq!(
+                (replies.left, &replies.payload[..]),
+                (count, &b"kettle"[..])
+            );
+        }
     }
 
     #[test]

@@ -98,6 +98,15 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
+impl From<kettle_file::Error> for Failure {
+    fn from(error: kettle_file::Error) -> Self {
+        match error {
+            kettle_file::Error::Call(status) => Failure::Status(Box::new(status)),
+            error => Failure::Text(error.to_string()),
+        }
+    }
+}
+
 impl From<kettle::Error> for Failure {
     fn from(error: kettle::Error) -> Self {
         Failure::Text(with_causes(&error))

@@ -1,19 +1,31 @@
 //! The lab: the I/O models side by side, under the same real RPC traffic.
 //!
-//! `plan.rs` says what is measured and `subject.rs` whom, `measure.rs` measures one cell of it with a
-//! `server_process.rs` or `command_process.rs`. `cell.rs` keeps what was found and `column.rs` what is told of it, `report.rs` and
-//! `conclusion.rs` tell it, `verdict.rs` judges claims by it, `raw.rs` writes it down.
+//! `plan.rs` says what is measured, `traffic.rs` (or a recording, `replay.rs`) under which loads and `subject.rs` whom.
+//! `measure.rs` measures one cell of it, with the `servers.rs` of a turn (each a `server_process.rs` or a
+//! `command_process.rs`) and its `clients.rs`, of which idle ones may be in processes beside it (`holder_process.rs`).
+//!
+//! `cell.rs` keeps what was found and `column.rs` what is told of it. `report.rs` prints it, `page.rs` draws it,
+//! `markdown.rs` has tables of it for documents, `conclusion.rs` says what follows from it in the words of
+//! `recommendation.rs`, `verdict.rs` judges claims by it, `raw.rs` writes it down.
 
 mod cell;
+mod clients;
 mod column;
 mod command_process;
 mod conclusion;
+mod holder_process;
+mod markdown;
 mod measure;
+mod own_process;
 mod page;
 mod plan;
 mod raw;
+mod recommendation;
+mod replay;
 mod report;
 mod server_process;
+mod servers;
+mod socket_folder;
 mod subject;
 mod tail;
 mod traffic;
@@ -22,14 +34,16 @@ mod verdict;
 pub use page::{try_folder, write as write_page};
 pub use plan::Plan;
 pub use raw::{try_file, write as write_raw};
-pub use subject::{OwnServer, Subject};
+pub use replay::{Replay, ReplayOptions};
+pub use subject::{OwnProgram, OwnServer, Subject, Transport};
 pub use traffic::{Load, Work};
 use verdict::Verdict;
 
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, millis};
+use crate::terminal::utf8_columns;
 use cell::Cell;
 use kettle::Model;
 use measure::{Measured, Setup};
@@ -93,7 +107,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
         cores,
         interrupt,
     };
-    let progress = Progress::new(plan.steps() as u64);
+    let progress = Progress::new(millis(plan.estimate()));
     let mut results = Results {
         loads: Vec::new(),
         verdicts: Vec::new(),
@@ -106,12 +120,14 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, out: &mut dyn Write) -> Result<Re
             break;
         }
         let found = run_load(&setup, load, &progress)?;
-        progress.suspend(|| report::write_load(&found, out))?;
+        progress.suspend(|| report::write_load(&found, utf8_columns(), out))?;
         results.loads.push(found);
     }
     progress.done();
     results.interrupted = interrupt.is_set();
-    results.verdicts = verdict::verdicts(&results.loads);
+    if plan.subject.replay().is_none() {
+        results.verdicts = verdict::verdicts(&results.loads);
+    }
     report::write_ending(plan, &results, out)?;
     Ok(results)
 }
@@ -146,7 +162,7 @@ fn run_load(setup: &Setup<'_>, load: Load, progress: &Progress) -> Result<LoadRe
                     Measured::Interrupted => return Ok(LoadResults { load, cells }),
                 }
             }
-            progress.step();
+            progress.advance(millis(setup.plan.estimate_turn(&cell.row, round)));
         }
     }
     Ok(LoadResults { load, cells })

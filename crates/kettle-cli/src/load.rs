@@ -1,8 +1,8 @@
 //! The load generator: connections and calls, all on the calling thread.
 //!
-//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs`, `churn.rs` and `blocking.rs` keep calls coming and
-//! `streams.rs` messages, `call.rs` is one call, `streak.rs` how those of a caller go, `record.rs`
-//! what is written down of them.
+//! `connect.rs` opens connections, `closed.rs`, `open.rs`, `slow.rs`, `churn.rs` and `blocking.rs` keep calls coming,
+//! `replay.rs` those of a script, and `streams.rs` messages; `call.rs` and `replayed.rs` are one call, `streak.rs` how
+//! those of a caller go, `record.rs` what is written down of them.
 
 pub mod blocking;
 mod call;
@@ -11,13 +11,18 @@ mod closed;
 mod connect;
 mod open;
 mod record;
+mod replay;
+mod replayed;
 mod slow;
 mod streak;
 mod streams;
 
-pub use call::Call;
-pub use connect::{Connected, Unserved};
+pub use call::{Call, CallFailure};
+pub use connect::{Connected, Held};
+pub use open::model_for as open_loop_model;
 pub use record::{Errors, Record};
+pub use replay::{Script, Scripted};
+pub use replayed::{Replayed, Shape};
 pub use slow::Slow;
 pub use streams::Streams;
 
@@ -26,12 +31,20 @@ use crate::interrupt::Interrupt;
 use kettle::{Channel, LocalLoop, Model};
 use open::Schedule;
 use record::Recorder;
-use std::net::IpAddr;
+use replay::Replay;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long calls that are in flight at the end of a load may take to be answered.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections that come from one address of loopback. The kernel has ports for 28,232, looks through one
+/// half of them first, and takes ever longer to find a free one: for 19,000 half a minute in all.
+///
+/// # Source
+/// ip(7), `ip_local_port_range`.
+const PER_ADDRESS: usize = 4000;
 
 /// How long the loop runs between looks at the clock and at Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
@@ -114,6 +127,25 @@ impl Generator {
         }
     }
 
+    /// Lets connections to a server on loopback come from as many addresses as it takes to open so many
+    /// of them fast.
+    pub fn use_addresses_for(&mut self, url: &str, connections: usize) {
+        let addresses = connections.div_ceil(PER_ADDRESS);
+        if 1 < addresses && !url.starts_with("unix:") {
+            let address = |number: usize| {
+                let [.., high, low] = number.to_be_bytes();
+                IpAddr::V4(Ipv4Addr::new(127, 0, high, low))
+            };
+            // 127.0.0.1 is left to all others.
+            self.local_addresses = (2..=addresses + 1).map(address).collect();
+        }
+    }
+
+    /// Keeps the connections, and answers what their servers ask, for as long as the process lives.
+    pub fn hold(&mut self) -> Result<(), Failure> {
+        Ok(self.local.block_on(std::future::pending())?)
+    }
+
     /// Makes calls on the connections for the time of the window.
     ///
     /// With Ctrl-C it ends early, and gives what was recorded until then.
@@ -127,6 +159,26 @@ impl Generator {
     ) -> Result<Record, Failure> {
         let recorder = Arc::new(Recorder::new());
         let source = Source::begin(&mut self.local, channels, call, pace, &recorder);
+        self.observe(source, &recorder, window, observer)
+    }
+
+    /// Makes the calls of a script on the connections, again and again for the time of the window. Ends as
+    /// [`Generator::run`] does.
+    pub fn replay(
+        &mut self,
+        channels: &[Channel],
+        script: &Arc<Script>,
+        window: Window,
+        observer: &mut dyn Observer,
+    ) -> Result<Record, Failure> {
+        let recorder = Arc::new(Recorder::new());
+        // Without a task the loop would not wait for the next moment of the script.
+        self.local.spawn(std::future::pending());
+        let source = Source::Replay {
+            channels,
+            replay: Replay::new(script, Instant::now()),
+            recorder: Arc::clone(&recorder),
+        };
         self.observe(source, &recorder, window, observer)
     }
 
@@ -212,6 +264,11 @@ enum Source<'a> {
         schedule: Schedule,
         recorder: Arc<Recorder>,
     },
+    Replay {
+        channels: &'a [Channel],
+        replay: Replay,
+        recorder: Arc<Recorder>,
+    },
 }
 
 impl<'a> Source<'a> {
@@ -255,8 +312,10 @@ impl<'a> Source<'a> {
 
     /// The measurement begins now: the schedule counts from here.
     fn reset(&mut self, now: Instant) {
-        if let Source::Open { schedule, .. } = self {
-            schedule.reset(now);
+        match self {
+            Source::Closed => {}
+            Source::Open { schedule, .. } => schedule.reset(now),
+            Source::Replay { replay, .. } => replay.reset(now),
         }
     }
 
@@ -273,6 +332,14 @@ impl<'a> Source<'a> {
                 open::run(local, channels, call, schedule, recorder, until)?;
                 Ok(true)
             }
+            Source::Replay {
+                channels,
+                replay,
+                recorder,
+            } => {
+                replay::run(local, channels, replay, recorder, until)?;
+                Ok(true)
+            }
         }
     }
 
@@ -281,6 +348,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Closed => 0,
             Source::Open { schedule, .. } => schedule.skipped(),
+            Source::Replay { replay, .. } => replay.skipped(),
         }
     }
 }

@@ -9,15 +9,29 @@ use tracing_subscriber::{Layer, fmt};
 /// Starts logging as RUST_LOG says, else as often as `-v` was given: info, debug, trace. Without
 /// either nothing is set up, and a log statement costs one comparison.
 pub fn init(verbose: u8) -> Result<(), Failure> {
-    let Some(targets) = targets(std::env::var("RUST_LOG").ok().as_deref(), verbose)? else {
-        return Ok(());
-    };
+    start(targets(rust_log().as_deref(), verbose)?);
+    Ok(())
+}
+
+/// The same; without either the warnings of this target are logged.
+pub fn init_with_warnings(verbose: u8, target: &str) -> Result<(), Failure> {
+    let warnings = || Targets::new().with_target(target, LevelFilter::WARN);
+    let targets = targets(rust_log().as_deref(), verbose)?;
+    start(Some(targets.unwrap_or_else(warnings)));
+    Ok(())
+}
+
+fn rust_log() -> Option<String> {
+    std::env::var("RUST_LOG").ok()
+}
+
+fn start(targets: Option<Targets>) {
+    let Some(targets) = targets else { return };
     let layer = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_filter(targets);
     tracing_subscriber::registry().with(layer).init();
-    Ok(())
 }
 
 fn targets(rust_log: Option<&str>, verbose: u8) -> Result<Option<Targets>, Failure> {

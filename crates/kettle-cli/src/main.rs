@@ -1,4 +1,5 @@
-//! The `kettle` command: calls services, hosts and loads the echo service, compares the I/O models.
+//! The `kettle` command: calls services, hosts and loads the echo service, serves and moves files, compares the
+//! I/O models.
 //!
 //! `args.rs` holds what can be asked for, `cmd/` one file per command, `call/` a call from JSON to JSON,
 //! `load/` the load generator and `lab/` the comparison. What a command prints goes to stdout; progress,
@@ -23,9 +24,13 @@ mod metadata;
 mod proc_listener;
 mod proc_sample;
 mod progress;
+mod recording;
+mod remote;
 mod schema;
 mod server_counts;
 mod table;
+mod terminal;
+mod wait;
 
 use clap::Parser;
 use std::io::{self, Write};

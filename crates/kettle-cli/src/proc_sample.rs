@@ -5,6 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Where processor time comes from: of each thread, or of the process in coarse steps.
+const FINE: &str = "schedstat";
+const COARSE: &str = "stat";
+
 /// Processor time and context switches of a process at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ProcSample {
@@ -70,14 +74,14 @@ impl ProcSample {
         match (now.nanos, then.nanos) {
             (Some(now), Some(then)) if alive => Cost {
                 nanos: now.saturating_sub(then),
-                source: "schedstat",
+                source: FINE,
                 switches: None,
             },
             _ => {
                 let nanos = self.coarse_nanos.saturating_sub(earlier.coarse_nanos);
                 Cost {
                     nanos,
-                    source: "stat",
+                    source: COARSE,
                     switches: None,
                 }
             }
@@ -98,6 +102,24 @@ pub fn anonymous_bytes(pid: u32) -> Option<u64> {
 }
 
 impl Cost {
+    /// That of several processes together.
+    pub fn sum(costs: impl Iterator<Item = Self>) -> Self {
+        let nothing = Self {
+            nanos: 0,
+            source: FINE,
+            switches: Some(0),
+        };
+        costs.fold(nothing, |sum, cost| Self {
+            nanos: sum.nanos + cost.nanos,
+            source: if sum.source == FINE {
+                cost.source
+            } else {
+                sum.source
+            },
+            switches: sum.switches.zip(cost.switches).map(|(a, b)| a + b),
+        })
+    }
+
     fn with_switches(self, switches: Option<u64>) -> Self {
         Self { switches, ..self }
     }
@@ -198,6 +220,19 @@ mod tests {
             switches: Some(0),
         };
         assert_eq!(later.since(&earlier), wanted);
+    }
+
+    #[test]
+    fn several_processes_are_added_up() {
+        let cost = |nanos, source, switches| Cost {
+            nanos,
+            source,
+            switches,
+        };
+        let fine = [cost(5, FINE, Some(1)), cost(7, FINE, Some(2))];
+        assert_eq!(Cost::sum(fine.into_iter()), cost(12, FINE, Some(3)));
+        let one_coarse = [cost(5, FINE, Some(1)), cost(7, COARSE, None), fine[0]];
+        assert_eq!(Cost::sum(one_coarse.into_iter()), cost(17, COARSE, None));
     }
 
     #[test]

@@ -23,8 +23,24 @@ pub struct ServerCounts {
     pub sent_bytes: u64,
     /// Memory of receive pools, in bytes.
     pub pool_bytes: u64,
+    /// Bytes of messages that were copied in memory.
+    pub copied_bytes: u64,
+    /// How files were sent.
+    pub files: FileCounts,
     /// System calls on sockets and pollers, by kind.
     pub system_calls: SystemCallCounts,
+}
+
+/// Bytes of files by the way in which they were sent, and how often not in the way that was asked for; see
+/// [`kettle::SendStats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileCounts {
+    pub splice_bytes: u64,
+    pub sendfile_bytes: u64,
+    pub mmap_bytes: u64,
+    pub copy_bytes: u64,
+    pub pipe_fallbacks: u64,
+    pub strategy_fallbacks: u64,
 }
 
 /// System calls by kind; the kinds are those of [`kettle::SystemCalls`].
@@ -35,6 +51,7 @@ pub struct SystemCallCounts {
     pub connect: u64,
     pub receive: u64,
     pub send: u64,
+    pub file: u64,
     pub wait: u64,
     pub enter: u64,
     pub control: u64,
@@ -44,7 +61,7 @@ pub struct SystemCallCounts {
 
 impl From<&Stats> for ServerCounts {
     fn from(stats: &Stats) -> Self {
-        let calls = &stats.system_calls;
+        let (calls, sends) = (&stats.system_calls, &stats.sends);
         Self {
             connections: stats.connections,
             connections_accepted: stats.connections_accepted,
@@ -54,12 +71,22 @@ impl From<&Stats> for ServerCounts {
             received_bytes: stats.received_bytes,
             sent_bytes: stats.sent_bytes,
             pool_bytes: stats.pool_bytes,
+            copied_bytes: stats.copied_bytes,
+            files: FileCounts {
+                splice_bytes: sends.splice_bytes,
+                sendfile_bytes: sends.sendfile_bytes,
+                mmap_bytes: sends.mmap_bytes,
+                copy_bytes: sends.copy_bytes,
+                pipe_fallbacks: sends.pipe_fallbacks,
+                strategy_fallbacks: sends.strategy_fallbacks,
+            },
             system_calls: SystemCallCounts {
                 total: calls.total(),
                 accept: calls.accept,
                 connect: calls.connect,
                 receive: calls.receive,
                 send: calls.send,
+                file: calls.file,
                 wait: calls.wait,
                 enter: calls.enter,
                 control: calls.control,
@@ -80,9 +107,10 @@ mod tests {
         stats.calls = 7;
         stats.system_calls.send = 5;
         stats.system_calls.wait = 2;
+        stats.system_calls.file = 3;
         let counts = ServerCounts::from(&stats);
         let line = serde_json::to_string(&counts).unwrap();
         assert_eq!(serde_json::from_str::<ServerCounts>(&line).unwrap(), counts);
-        assert_eq!((counts.calls, counts.system_calls.total), (7, 7));
+        assert_eq!((counts.calls, counts.system_calls.total), (7, 10));
     }
 }

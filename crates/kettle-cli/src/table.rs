@@ -1,6 +1,7 @@
 //! Tables of plain text.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What stands between two columns.
 const GAP: &str = "  ";
@@ -14,7 +15,8 @@ pub struct Table {
 
 #[derive(Debug)]
 enum Row {
-    Cells(Vec<String>),
+    /// A cell for each heading, and what stands behind the last, set to the left.
+    Cells(Vec<String>, String),
     /// A first cell, and a remark in place of all others.
     Remark(String, String),
 }
@@ -30,12 +32,17 @@ impl Table {
 
     /// Adds a row of as many cells as the heading has.
     pub fn row(&mut self, cells: Vec<String>) {
+        self.row_with(cells, String::new());
+    }
+
+    /// The same with something behind it, which has no heading.
+    pub fn row_with(&mut self, cells: Vec<String>, behind: String) {
         assert_eq!(
             cells.len(),
             self.heading.len(),
             "a row has a cell for each heading"
         );
-        self.rows.push(Row::Cells(cells));
+        self.rows.push(Row::Cells(cells, behind));
     }
 
     /// Adds a row that has a remark in place of figures.
@@ -43,11 +50,17 @@ impl Table {
         self.rows.push(Row::Remark(first.into(), remark.into()));
     }
 
+    /// Columns that its cells take.
+    pub fn width(&self) -> usize {
+        let widths = self.widths();
+        widths.iter().sum::<usize>() + GAP.len() * (widths.len() - 1)
+    }
+
     fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<_> = self.heading.iter().map(|text| width(text)).collect();
         for row in &self.rows {
             match row {
-                Row::Cells(cells) => {
+                Row::Cells(cells, _) => {
                     for (widest, cell) in widths.iter_mut().zip(cells) {
                         *widest = (*widest).max(width(cell));
                     }
@@ -62,10 +75,10 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
-        line(f, &self.heading, &widths)?;
+        line(f, &self.heading, "", &widths)?;
         for row in &self.rows {
             match row {
-                Row::Cells(cells) => line(f, cells, &widths)?,
+                Row::Cells(cells, behind) => line(f, cells, behind, &widths)?,
                 Row::Remark(first, remark) => {
                     writeln!(
                         f,
@@ -79,14 +92,32 @@ impl fmt::Display for Table {
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, cells: &[String], widths: &[usize]) -> fmt::Result {
+fn line(
+    f: &mut fmt::Formatter<'_>,
+    cells: &[String],
+    behind: &str,
+    widths: &[usize],
+) -> fmt::Result {
     for (index, (cell, &width)) in cells.iter().zip(widths).enumerate() {
         match index {
             0 => write!(f, "{cell:<width$}")?,
             _ => write!(f, "{GAP}{cell:>width$}")?,
         }
     }
-    writeln!(f)
+    match behind {
+        "" => writeln!(f),
+        _ => writeln!(f, "{GAP}{behind}"),
+    }
+}
+
+/// A bar that is as long as this part of its width, in eighths of a character; empty without a part.
+pub fn bar(part: f64, width: usize) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (part.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+    // What is there is seen.
+    let least = usize::from(0.0 < part && 0 < width);
+    let eighths = eighths.max(least);
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
 /// Columns that a text takes: every character that we print takes one.
@@ -127,6 +158,27 @@ pub fn counted(count: usize, thing: &str) -> String {
     format!("{} {thing}{s}", grouped(count as u64))
 }
 
+/// The size of a file: `5 bytes`, `12.5 KiB`, `4.00 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let value = bytes as f64 / 1024.0;
+    match value {
+        _ if bytes < 1024 => counted(bytes as usize, "byte"),
+        _ if value < 1023.5 => kib(bytes as f64),
+        _ if value < 1023.5 * 1024.0 => format!("{} MiB", number(value / 1024.0)),
+        _ => format!("{} GiB", number(value / 1024.0 / 1024.0)),
+    }
+}
+
+/// How fast so many bytes moved: `1.25 GB/s`.
+pub fn rate(bytes: u64, time: Duration) -> String {
+    let per_second = bytes as f64 / time.as_secs_f64().max(1e-9);
+    match per_second {
+        _ if per_second < 1e6 => format!("{} kB/s", number(per_second / 1e3)),
+        _ if per_second < 1e9 => format!("{} MB/s", number(per_second / 1e6)),
+        _ => format!("{} GB/s", number(per_second / 1e9)),
+    }
+}
+
 /// Memory: `12.5 KiB`.
 pub fn kib(bytes: f64) -> String {
     format!("{} KiB", number(bytes / 1024.0))
@@ -160,6 +212,31 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_row_has_no_column() {
+        let mut table = Table::new(&["model", "µs"]);
+        table.row_with(vec!["epoll".into(), "5".into()], bar(0.5, 4));
+        table.row_with(vec!["scan".into(), "10".into()], bar(1.0, 4));
+        let wanted = "model  µs\nepoll   5  ██\nscan   10  ████\n";
+        assert_eq!(table.to_string(), wanted);
+        assert_eq!(table.width(), 9);
+    }
+
+    #[test]
+    fn bars_are_drawn_in_eighths_within_their_width() {
+        for (part, text) in [
+            (0.0, ""),
+            (0.0001, "▏"),
+            (0.25, "█"),
+            (0.3125, "█▎"),
+            (1.0, "████"),
+            (7.0, "████"),
+            (f64::NAN, ""),
+        ] {
+            assert_eq!(bar(part, 4), text, "{part}");
+        }
+    }
+
+    #[test]
     fn numbers_have_three_digits_or_more() {
         for (value, text) in [
             (0.0, "0.00"),
@@ -182,6 +259,23 @@ mod tests {
         assert_eq!(counted(1, "connection"), "1 connection");
         assert_eq!(counted(0, "call"), "0 calls");
         assert_eq!(counted(10_000, "call"), "10,000 calls");
+    }
+
+    #[test]
+    fn sizes_and_rates_have_a_unit() {
+        for (size, text) in [
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (12_800, "12.5 KiB"),
+            (5 << 20, "5.00 MiB"),
+            (4 << 30, "4.00 GiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+        let second = Duration::from_secs(1);
+        assert_eq!(rate(500, second), "0.50 kB/s");
+        assert_eq!(rate(12_500_000, second), "12.5 MB/s");
+        assert_eq!(rate(2_500_000_000, 2 * second), "1.25 GB/s");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! is worth a try.
 
 use crate::queue::Queue;
+use crate::send::{Kept, Outlet};
 use crate::transfer::{Gather, Incoming, Transfer};
 use crate::{Address, Completion, Interest, OpKind, Outcome, Token, sys};
 use kettle_buf::{Payload, Segment};
@@ -20,6 +21,8 @@ pub(crate) struct Attached<F = OwnedFd> {
     pub(crate) receiving: bool,
     /// A send that waits for room.
     pub(crate) sending: Option<Payload>,
+    /// What the last send has left for the next one.
+    pub(crate) kept: Option<Box<Kept>>,
     pub(crate) gather: Option<Gather>,
     /// There was no room left, or the connect is under way: do not try before it is writable.
     pub(crate) full: bool,
@@ -38,6 +41,7 @@ impl<F: AsFd> Attached<F> {
             connecting: None,
             receiving: false,
             sending: None,
+            kept: None,
             gather: None,
             full: false,
             readable: false,
@@ -111,9 +115,11 @@ impl<F: AsFd> Attached<F> {
         blocking: bool,
         transfer: &mut Transfer,
     ) -> Option<Completion> {
-        let outcome = match transfer.send(self.fd.as_fd(), &mut payload, blocking) {
+        let mut lent = false;
+        let outlet = Outlet::new(self.fd.as_fd(), blocking, &mut self.kept);
+        let outcome = match transfer.send(outlet, &mut payload) {
             Ok(progress) => {
-                self.full = progress.full;
+                (self.full, lent) = (progress.full, progress.lent);
                 if progress.bytes == 0 && !payload.is_empty() {
                     self.sending = Some(payload);
                     return None;
@@ -124,9 +130,39 @@ impl<F: AsFd> Attached<F> {
                     rest: payload,
                 }
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => {
+                Kept::forget_pipe(&mut self.kept);
+                Outcome::Failed(error)
+            }
         };
-        Some(self.last(OpKind::Send, outcome))
+        Some(Completion {
+            last: !lent,
+            ..self.last(OpKind::Send, outcome)
+        })
+    }
+
+    /// Sends whose memory the kernel may still use.
+    pub(crate) fn lent(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.lent())
+    }
+
+    /// The releases of those whose memory it does not use any more.
+    pub(crate) fn released(&mut self, transfer: &mut Transfer) -> impl Iterator<Item = Completion> {
+        let released = match &mut self.kept {
+            Some(kept) if 0 < kept.lent() => transfer.collect(self.fd.as_fd(), kept),
+            _ => 0,
+        };
+        self.releases(released)
+    }
+
+    fn releases(&self, count: usize) -> impl Iterator<Item = Completion> + use<F> {
+        let token = self.token;
+        (0..count).map(move |_| Completion {
+            token,
+            kind: OpKind::Send,
+            outcome: Outcome::Released,
+            last: true,
+        })
     }
 
     /// Accepts up to `count` connections.
@@ -213,6 +249,7 @@ impl<F: AsFd> Attached<F> {
         ] {
             self.cancel(kind, queue);
         }
+        self.releases(self.lent()).for_each(|one| queue.push(one));
     }
 
     /// Whether an operation has not had its last completion.
@@ -231,7 +268,11 @@ impl<F: AsFd> Attached<F> {
             OpKind::Accept => std::mem::take(&mut self.accepting),
             OpKind::Connect => self.connecting.take().is_some(),
             OpKind::Receive => std::mem::take(&mut self.receiving),
-            OpKind::Send => self.sending.take().is_some(),
+            OpKind::Send => {
+                // A rest of the payload that is sent all the same is read again.
+                Kept::forget_pipe(&mut self.kept);
+                self.sending.take().is_some()
+            }
         }
     }
 

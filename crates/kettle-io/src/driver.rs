@@ -1,6 +1,9 @@
 //! The trait that every I/O model is behind, and its promises.
 
-use crate::{Completion, Op, OpKind, Role, SocketId, SystemCalls, Token, UringFeatures, Waker};
+use crate::{
+    Completion, FileStrategy, Op, OpKind, Role, SendStats, SocketId, SystemCalls, Token,
+    UringFeatures, Waker,
+};
 use kettle_buf::{PoolConfig, PoolStats};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,10 +25,12 @@ use std::time::Duration;
 ///    be submitted again afterwards and goes on where it stopped: no byte is lost or delivered twice.
 /// 4. A Send takes as much as the kernel has room for now and waits when there is none. It completes
 ///    with [`crate::Outcome::Sent`] and returns what is left. With zero copy
-///    [`crate::Outcome::Released`] follows; the next Send may start after `Sent`.
+///    [`crate::Outcome::Released`] follows, with the next Receive or Send when none is in flight; the next
+///    Send may start after `Sent`.
 /// 5. The end of the peer's stream is an empty Received, which is last. Sending is still possible.
-/// 6. A send to a peer that is gone fails with an error; it raises no signal. (sendfile(2) has no flag
-///    for that: file regions rely on SIGPIPE being ignored, as Rust programs have it from the start.)
+/// 6. A send to a peer that is gone fails with an error; it raises no signal. (splice(2) and sendfile(2)
+///    have no flag for that: file regions rely on SIGPIPE being ignored, as Rust programs have it from
+///    the start.)
 /// 7. Completions produced inside `submit`, `cancel` or `detach` make the next [`Driver::wait`]
 ///    return without sleeping, unless [`Driver::take_done`] has taken them.
 /// 8. [`Waker::wake`] from any thread ends the current wait or else the next one (on the blocking
@@ -38,7 +43,8 @@ use std::time::Duration;
 /// 11. Other connections are served while one floods: a wait receives at most one buffer per
 ///     connection.
 /// 12. After `detach` the descriptor is closed, and nothing is delivered for its token but the last
-///     completions of what was in flight.
+///     completions of what was in flight. With zero copy it is closed when the kernel has released the
+///     memory; our side ends at once. Dropping the driver resets such a connection.
 ///
 /// A *blocking* model keeps 1 and 11 for the one stream that it serves at a time, a blocking client for
 /// its streams: while a stream is attached, Accept rests and other connections wait in the backlog.
@@ -102,7 +108,7 @@ pub struct Patience {
 }
 
 /// Settings of a driver. Each model uses those that concern it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DriverConfig {
     /// The receive pool.
     pub pool: PoolConfig,
@@ -111,6 +117,35 @@ pub struct DriverConfig {
     /// `uring`: which features it may use where the kernel has them. Default: all but multishot
     /// receives.
     pub uring: UringFeatures,
+    /// How file regions are sent. Default: splice.
+    pub file_strategy: FileStrategy,
+    /// `splice`: pipes that the driver has open at a time, two descriptors each. A connection whose
+    /// socket is full keeps its pipe until there is room again. Default [`PIPES_MAX`]; without a free
+    /// one, files are sent by sendfile(2).
+    pub pipes_max: usize,
+    /// Memory is sent without copying it (MSG_ZEROCOPY, SEND_ZC) when so many bytes of it are to be sent at once.
+    /// Default `None`: never. To a peer on the same machine the kernel copies all the same, and the notices
+    /// cost more than they save; on a network card it may pay from some 10 KiB on (msg_zerocopy of the kernel's
+    /// documentation). A connection for which the kernel tells that it has copied does without from then on. The
+    /// blocking models always copy.
+    pub zero_copy_bytes_min: Option<usize>,
+}
+
+/// Default of [`DriverConfig::pipes_max`]: two are enough while sockets have room, the others are for
+/// connections whose readers are slow.
+pub const PIPES_MAX: usize = 16;
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            pool: PoolConfig::default(),
+            scan_nap: None,
+            uring: UringFeatures::default(),
+            file_strategy: FileStrategy::default(),
+            pipes_max: PIPES_MAX,
+            zero_copy_bytes_min: None,
+        }
+    }
 }
 
 /// What a driver has done and holds.
@@ -124,4 +159,6 @@ pub struct DriverStats {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
+    /// How they left.
+    pub sends: SendStats,
 }

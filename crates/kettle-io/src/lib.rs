@@ -16,11 +16,14 @@ mod attached;
 mod credentials;
 mod deadline;
 mod driver;
+mod file_strategy;
+mod linking;
 pub mod model;
 mod op;
 mod queue;
 mod ready;
 mod selector;
+mod send;
 pub mod socket;
 mod sys;
 mod transfer;
@@ -28,12 +31,15 @@ mod wake;
 
 pub use address::{Address, UNIX_PATH_BYTES_MAX};
 pub use credentials::PeerCredentials;
-pub use driver::{Driver, DriverConfig, DriverStats, Patience};
+pub use driver::{Driver, DriverConfig, DriverStats, PIPES_MAX, Patience};
+pub use file_strategy::{FileStrategy, UnknownFileStrategy};
+pub use linking::LinkingBuf;
 pub use model::{
     Feature, Model, Probe, Traits, UnknownModel, UringFeatures, open, open_blocking_client,
 };
 pub use op::{Completion, Op, OpKind, Outcome, Role, SocketId, Token};
 pub use ready::Ready;
 pub use selector::{Interest, Readiness, Selector};
+pub use send::SendStats;
 pub use sys::SystemCalls;
 pub use wake::Waker;

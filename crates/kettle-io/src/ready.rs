@@ -14,6 +14,7 @@
 use crate::attached::Attached;
 use crate::deadline::Deadline;
 use crate::queue::Queue;
+use crate::send::LEAVING_CHECK;
 use crate::transfer::{ACCEPT_BATCH_MAX, Transfer};
 use crate::{
     Address, Completion, Driver, DriverConfig, DriverStats, Interest, Op, OpKind, Outcome,
@@ -84,7 +85,7 @@ impl<S: Selector> Ready<S> {
             turn: Vec::new(),
             ready: Vec::new(),
             queue: Queue::default(),
-            transfer: Transfer::new(config.pool),
+            transfer: Transfer::seeing_notices(config),
             waker,
         })
     }
@@ -128,6 +129,7 @@ impl<S: Selector> Ready<S> {
         let watched = &mut self.sockets[key as usize];
         watched.listed = false;
         let (socket, transfer) = (&mut watched.socket, &mut self.transfer);
+        done.extend(socket.released(transfer));
         if !socket.full
             && let Some(address) = socket.connecting.take()
         {
@@ -224,6 +226,9 @@ impl<S: Selector> Ready<S> {
 
     fn submit_send(&mut self, key: u32, payload: Payload) {
         let socket = &mut self.sockets[key as usize].socket;
+        for completion in socket.released(&mut self.transfer) {
+            self.queue.push(completion);
+        }
         let completion = match socket.full {
             true => {
                 socket.sending = Some(payload);
@@ -291,7 +296,8 @@ impl<S: Selector> Driver for Ready<S> {
         }
         watched.socket.cancel_all(&mut self.queue);
         self.selector.remove(socket.0, watched.socket.fd.as_fd());
-        sys::close(watched.socket.fd, &mut self.transfer.calls);
+        let Attached { fd, kept, .. } = watched.socket;
+        self.transfer.close(fd, kept);
     }
 
     fn expect(&mut self, socket: SocketId, bytes: usize) {
@@ -316,6 +322,10 @@ impl<S: Selector> Driver for Ready<S> {
                 true => Some(Duration::ZERO),
                 false => deadline.remaining(),
             };
+            let timeout = match self.transfer.see_off() {
+                true => Some(timeout.map_or(LEAVING_CHECK, |timeout| timeout.min(LEAVING_CHECK))),
+                false => timeout,
+            };
             let woken = self.select(timeout)?;
             self.serve_listed(done);
             if before < done.len() || woken || deadline.has_passed() {
@@ -331,5 +341,15 @@ impl<S: Selector> Driver for Ready<S> {
     fn stats(&self) -> DriverStats {
         self.transfer
             .stats(self.selector.system_calls() + self.waker.system_calls())
+    }
+}
+
+/// Connections whose memory the kernel still uses are reset: what it would send is not kept any longer.
+impl<S> Drop for Ready<S> {
+    fn drop(&mut self) {
+        for Watched { socket, .. } in self.sockets.drain() {
+            self.transfer.close_now(socket.fd, socket.kept);
+        }
+        self.transfer.close_leaving();
     }
 }

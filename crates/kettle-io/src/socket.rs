@@ -39,7 +39,8 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
 }
 
 /// A socket for [`crate::Op::Connect`] to `address`, close-on-exec, not connected yet. TCP will connect
-/// from `local`, when that is given, and from a port that the kernel chooses.
+/// from `local`, when that is given, and from a port that the kernel chooses when it connects: one that is
+/// free for this destination, where others may have taken it for theirs.
 ///
 /// # Errors
 /// When the kernel refuses, for example at the limit of descriptors, or because `local` is not an address
@@ -50,6 +51,7 @@ pub fn stream(address: &Address, local: Option<IpAddr>) -> io::Result<OwnedFd> {
     };
     let socket = tcp(address)?;
     if let Some(local) = local {
+        sys::bind_address_only(socket.as_fd())?;
         socket.bind(&SocketAddr::new(local, 0).into())?;
     }
     Ok(socket.into())
@@ -127,6 +129,21 @@ mod tests {
             io::ErrorKind::AddrInUse
         );
         listen(address, true).unwrap();
+    }
+
+    #[test]
+    fn a_port_is_chosen_when_the_destination_is_known() {
+        for (server, local) in [("127.0.0.1:0", "127.0.0.2"), ("[::1]:0", "::1")] {
+            let listener = listen(server.parse().unwrap(), false).unwrap();
+            let address = local_address(&listener).unwrap();
+            let local: IpAddr = local.parse().unwrap();
+            let stream = stream(&Address::Tcp(address), Some(local)).unwrap();
+            assert_eq!(local_address(&stream).unwrap(), SocketAddr::new(local, 0));
+            rustix::net::connect(&stream, &address).unwrap();
+            let bound = local_address(&stream).unwrap();
+            assert_eq!(bound.ip(), local);
+            assert_ne!(bound.port(), 0);
+        }
     }
 
     #[test]

@@ -1,11 +1,20 @@
 //! Every system call on sockets, pollers and eventfds: one thin function each, counted by kind.
 //!
-//! The functions decide nothing; `transfer.rs` and the model files do. Creating and configuring
-//! sockets before they are attached stands in `socket.rs` and is not counted.
+//! The functions decide nothing; `transfer.rs`, `send.rs` and the model files do. What reads files stands
+//! in `sys/files.rs`. Creating and configuring sockets before they are attached stands in `socket.rs` and
+//! is not counted.
 #![expect(
     unsafe_code,
     reason = "received bytes are committed here, and select(2) is called"
 )]
+
+mod files;
+mod notices;
+
+pub(crate) use files::{
+    Mapping, file_size, fill_pipe, pipe, read_file, send_file, send_pipe, set_pipe_size,
+};
+pub(crate) use notices::{Notice, allow_zero_copy, notice};
 
 use crate::{Address, PeerCredentials};
 use bytes::BytesMut;
@@ -15,7 +24,6 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix,
     SocketFlags, sockopt,
 };
-use std::fs::File;
 use std::io::IoSlice;
 use std::iter::Sum;
 use std::mem::MaybeUninit;
@@ -31,16 +39,18 @@ pub struct SystemCalls {
     pub accept: u64,
     /// connect(2).
     pub connect: u64,
-    /// recv(2).
+    /// recv(2), and recvmsg(2) of the error queue.
     pub receive: u64,
-    /// send(2), sendmsg(2), sendfile(2), and pread(2) of a file that sendfile cannot read.
+    /// send(2), sendmsg(2), sendfile(2), and splice(2) into a socket.
     pub send: u64,
+    /// What makes a file ready to be sent: splice(2) into a pipe, pread(2), mmap(2), munmap(2), fstat(2).
+    pub file: u64,
     /// select(2), poll(2), epoll_wait(2).
     pub wait: u64,
     /// io_uring_enter(2), which hands operations over and waits in one.
     pub enter: u64,
-    /// epoll_ctl(2), setsockopt(2), ioctl(2), shutdown(2), getpeername(2), io_uring_register(2), and what
-    /// creates a poller or a ring.
+    /// epoll_ctl(2), setsockopt(2), ioctl(2), fcntl(2), shutdown(2), getpeername(2), io_uring_register(2), and what
+    /// creates a poller, a ring or a pipe.
     pub control: u64,
     /// read(2), write(2) and eventfd(2) for the waker, on whichever thread.
     pub wake: u64,
@@ -51,7 +61,7 @@ pub struct SystemCalls {
 impl SystemCalls {
     /// All kinds together.
     pub fn total(&self) -> u64 {
-        let data = self.accept + self.connect + self.receive + self.send;
+        let data = self.accept + self.connect + self.receive + self.send + self.file;
         data + self.wait + self.enter + self.control + self.wake + self.close
     }
 
@@ -62,6 +72,7 @@ impl SystemCalls {
             connect: f(self.connect, other.connect),
             receive: f(self.receive, other.receive),
             send: f(self.send, other.send),
+            file: f(self.file, other.file),
             wait: f(self.wait, other.wait),
             enter: f(self.enter, other.enter),
             control: f(self.control, other.control),
@@ -178,37 +189,43 @@ pub(crate) fn send_vectored(
     more: bool,
     calls: &mut SystemCalls,
 ) -> Result<usize> {
+    send_message(stream, slices, send_flags(more), calls)
+}
+
+/// The same without copying the bytes (MSG_ZEROCOPY): they must stay as they are until a [`Notice`] of this
+/// send, and else the peer gets what they are then.
+pub(crate) fn send_lent(
+    stream: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    more: bool,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
+    let zero_copy = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    send_message(stream, slices, send_flags(more) | zero_copy, calls)
+}
+
+fn send_message(
+    stream: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    flags: SendFlags,
+    calls: &mut SystemCalls,
+) -> Result<usize> {
     calls.send += 1;
     let mut control = SendAncillaryBuffer::default();
-    rustix::net::sendmsg(stream, slices, &mut control, send_flags(more))
+    rustix::net::sendmsg(stream, slices, &mut control, flags)
+}
+
+/// Closes a stream with a reset: what has not been sent yet never will be. Setting SO_LINGER to 0 does that.
+pub(crate) fn close_reset(stream: OwnedFd, calls: &mut SystemCalls) {
+    calls.control += 1;
+    // One that cannot be reset is not connected any more.
+    let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    close(stream, calls);
 }
 
 fn send_flags(more: bool) -> SendFlags {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     if more { flags | SendFlags::MORE } else { flags }
-}
-
-/// sendfile(2); waits when the stream is in blocking mode. Returns 0 at the end of the file.
-pub(crate) fn send_file(
-    stream: BorrowedFd<'_>,
-    file: &File,
-    mut offset: u64,
-    bytes_max: usize,
-    calls: &mut SystemCalls,
-) -> Result<usize> {
-    calls.send += 1;
-    rustix::fs::sendfile(stream, file, Some(&mut offset), bytes_max)
-}
-
-/// pread(2), for files that sendfile(2) cannot read.
-pub(crate) fn read_file(
-    file: &File,
-    buffer: &mut [u8],
-    offset: u64,
-    calls: &mut SystemCalls,
-) -> Result<usize> {
-    calls.send += 1;
-    rustix::io::pread(file, buffer, offset)
 }
 
 /// ioctl(FIONBIO).
@@ -229,6 +246,26 @@ pub(crate) fn set_receive_timeout(
 ) -> Result<()> {
     calls.control += 1;
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)
+}
+
+/// setsockopt(IP_BIND_ADDRESS_NO_PORT): bind(2) to port 0 leaves the port to connect(2), which knows the
+/// destination. Bound before, a port has to be free for all of them, also of connections in TIME_WAIT.
+///
+/// # Source
+/// ip(7).
+pub(crate) fn bind_address_only(socket: BorrowedFd<'_>) -> Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads an int from `on`, which is one and outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    checked(result)
 }
 
 /// getpeername(2). A connection whose peer has gone already has none.
@@ -255,15 +292,20 @@ pub(crate) fn peer_credentials(stream: BorrowedFd<'_>) -> Result<PeerCredentials
             &raw mut len,
         )
     };
-    if result != 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
-    }
+    checked(result)?;
     Ok(PeerCredentials {
         pid: u32::try_from(found.pid).ok().filter(|&pid| pid != 0),
         uid: found.uid,
         gid: found.gid,
     })
+}
+
+/// What a call of libc's came to that gives 0 when all is well, asked right after it.
+fn checked(result: libc::c_int) -> Result<()> {
+    if result == 0 {
+        return Ok(());
+    }
+    Err(last_error())
 }
 
 /// shutdown(SHUT_RD): ends a recv(2) or accept(2) that another thread sleeps in.
@@ -384,6 +426,12 @@ pub(crate) fn eventfd_read(event: impl AsFd) -> Result<usize> {
     rustix::io::read(event, &mut [0; 8])
 }
 
+/// What the last call through libc on this thread failed with.
+fn last_error() -> Errno {
+    let error = std::io::Error::last_os_error();
+    Errno::from_io_error(&error).unwrap_or(Errno::INVAL)
+}
+
 /// A time too long for the kernel is cut to its longest, some 292 thousand million years.
 fn timespec(duration: Duration) -> Timespec {
     Timespec {
@@ -411,11 +459,12 @@ mod tests {
             wake: 7,
             close: 8,
             enter: 9,
+            file: 10,
             ..one
         };
-        assert_eq!(two.total(), 45);
-        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 55);
-        assert_eq!((two - one).total(), 35);
+        assert_eq!(two.total(), 55);
+        assert_eq!([one, two].into_iter().sum::<SystemCalls>().total(), 65);
+        assert_eq!((two - one).total(), 45);
         assert_eq!((one - two).total(), 0);
     }
 }

@@ -1,10 +1,11 @@
 //! Limits and leaks of descriptors. These tests change or count what the whole process has, so they
 //! stand in a binary of their own and run one after the other.
 
+use kettle_buf::FileRegion;
 use kettle_io::model::FD_SETSIZE;
 use kettle_io::{
-    Completion, Driver, DriverConfig, Model, Op, OpKind, Outcome, Patience, Role, Token, open,
-    socket,
+    Completion, Driver, DriverConfig, FileStrategy, Model, Op, OpKind, Outcome, PIPES_MAX,
+    Patience, Role, SocketId, Token, open, socket,
 };
 use kettle_testkit::MULTIPLEXED;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,8 +13,9 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,7 +41,7 @@ fn wait(driver: &mut dyn Driver, timeout: Duration) -> Vec<Completion> {
 }
 
 /// A listener with a standing Accept, under token 0.
-fn accepting(driver: &mut dyn Driver) -> (kettle_io::SocketId, SocketAddr) {
+fn accepting(driver: &mut dyn Driver) -> (SocketId, SocketAddr) {
     let listener = socket::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
     let address = socket::local_address(&listener).unwrap();
     let id = driver.attach(listener, Role::Listener, Token(0)).unwrap();
@@ -369,10 +371,170 @@ fn serve_many(model: Model, count: usize) {
     clients.join().unwrap();
 }
 
-fn serve(driver: &mut dyn Driver, stream: OwnedFd, number: usize) -> kettle_io::SocketId {
+fn serve(driver: &mut dyn Driver, stream: OwnedFd, number: usize) -> SocketId {
     let socket = driver
         .attach(stream, Role::Stream, Token(number as u64))
         .unwrap();
     driver.submit(Op::Receive { socket });
     socket
+}
+
+fn open_pipe_ends() -> usize {
+    let open = open_descriptors();
+    open.iter().filter(|name| name.starts_with("pipe:")).count()
+}
+
+/// A file of this length, without a name.
+fn file(bytes: usize) -> Arc<File> {
+    let name = format!("kettle-descriptors-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut options = File::options();
+    let file = options.read(true).write(true).create_new(true).open(&path);
+    let file = file.expect("a file in the temporary directory");
+    fs::remove_file(path).unwrap();
+    let content: Vec<u8> = (0..bytes).map(|at| (at * at / 7) as u8).collect();
+    file.write_all_at(&content, 0).unwrap();
+    Arc::new(file)
+}
+
+/// Sends a file until the rest of it waits for room.
+fn fill(driver: &mut dyn Driver, socket: SocketId, file: &Arc<File>) {
+    let len = file.metadata().unwrap().len();
+    let mut payload = FileRegion::new(Arc::clone(file), 0, len).into();
+    loop {
+        driver.submit(Op::Send { socket, payload });
+        let done = wait(driver, Duration::from_millis(60));
+        match done.into_iter().next().map(|one| one.outcome) {
+            None => return,
+            Some(Outcome::Sent { rest, .. }) => payload = rest,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn no_pipe_is_leaked_however_a_send_ends() {
+    let _alone = alone();
+    let file = file(8 << 20);
+    for model in driven() {
+        let (before, pipe_ends) = (open_descriptors(), open_pipe_ends());
+        let mut driver = opened(model);
+        // Cancelled, given up by a detach, reset by the peer, and under way when the driver goes.
+        for end in 0..4 {
+            let (near, far) = connection();
+            let socket = driver.attach(near.into(), Role::Stream, Token(1)).unwrap();
+            fill(&mut *driver, socket, &file);
+            match end {
+                0 => driver.cancel(socket, OpKind::Send),
+                2 => drop(far),
+                3 => break,
+                _ => {}
+            }
+            if end != 1 {
+                assert_eq!(wait(&mut *driver, LONG).len(), 1, "{model}");
+            }
+            driver.detach(socket);
+            drop(wait(&mut *driver, Duration::ZERO));
+            // At most the one that is free.
+            let new = open_pipe_ends() - pipe_ends;
+            assert!(new <= 2, "{model}: {new} after end {end}");
+        }
+        let calls = driver.stats().system_calls;
+        assert!(4 <= calls.close, "{model}: {calls:?}");
+        drop(driver);
+        assert_eq!(open_descriptors(), before, "{model}");
+    }
+}
+
+#[test]
+fn files_are_sent_without_descriptors_for_a_pipe() {
+    let _alone = alone();
+    let file = file(100_000);
+    for model in driven() {
+        let mut driver = opened(model);
+        // The driver's own descriptors are there, as after the first wait.
+        drop(wait(&mut *driver, Duration::ZERO));
+        let (near, mut far) = connection();
+        let socket = driver.attach(near.into(), Role::Stream, Token(1)).unwrap();
+        let scarce = Scarce::new(1);
+        let payload = FileRegion::new(Arc::clone(&file), 1, 99_999).into();
+        driver.submit(Op::Send { socket, payload });
+        let done = wait(&mut *driver, LONG);
+        assert!(
+            matches!(done[0].outcome, Outcome::Sent { bytes: 99_999, .. }),
+            "{model}: {done:?}"
+        );
+        drop(scarce);
+        let mut bytes = vec![0; 99_999];
+        far.read_exact(&mut bytes).unwrap();
+        let mut expected = vec![0; 99_999];
+        file.read_exact_at(&mut expected, 1).unwrap();
+        assert!(bytes == expected, "{model}");
+        let sends = driver.stats().sends;
+        assert_eq!(
+            (sends.sendfile_bytes, sends.pipe_fallbacks),
+            (99_999, 1),
+            "{model}"
+        );
+    }
+}
+
+/// More connections than pipes, all with a file on its way at once.
+#[test]
+fn many_connections_share_few_pipes() {
+    const CONNECTIONS: usize = 120;
+    const BYTES: u64 = 200_000;
+    let _alone = alone();
+    let file = file(BYTES as usize + CONNECTIONS);
+    for model in MULTIPLEXED {
+        let pipe_ends = open_pipe_ends();
+        let mut driver = opened(model);
+        assert_eq!(DriverConfig::default().file_strategy, FileStrategy::Splice);
+        let mut readers = Vec::new();
+        let mut sockets = Vec::new();
+        for number in 0..CONNECTIONS {
+            let (near, far) = connection();
+            // Small, so that each connection is full with some of the file still in its pipe.
+            rustix::net::sockopt::set_socket_send_buffer_size(&near, 16 * 1024).unwrap();
+            let token = Token(number as u64);
+            let socket = driver.attach(near.into(), Role::Stream, token).unwrap();
+            let payload = FileRegion::new(Arc::clone(&file), number as u64, BYTES).into();
+            driver.submit(Op::Send { socket, payload });
+            sockets.push(socket);
+            readers.push(far);
+        }
+        assert_eq!(open_pipe_ends() - pipe_ends, 2 * PIPES_MAX, "{model}");
+        let readers = thread::spawn(move || {
+            let read = |mut far: TcpStream| {
+                let mut bytes = vec![0; BYTES as usize];
+                far.read_exact(&mut bytes).unwrap();
+                bytes
+            };
+            readers.into_iter().map(read).collect::<Vec<_>>()
+        });
+        let mut left = CONNECTIONS;
+        while 0 < left {
+            let done = wait(&mut *driver, LONG);
+            assert!(!done.is_empty(), "{model}: nothing came in time");
+            for one in done {
+                match one.outcome {
+                    Outcome::Sent { rest, .. } if rest.is_empty() => left -= 1,
+                    Outcome::Sent { rest, .. } => driver.submit(Op::Send {
+                        socket: sockets[one.token.0 as usize],
+                        payload: rest,
+                    }),
+                    other => panic!("{model}: {other:?}"),
+                }
+            }
+        }
+        let mut content = vec![0; BYTES as usize + CONNECTIONS];
+        file.read_exact_at(&mut content, 0).unwrap();
+        for (number, bytes) in readers.join().unwrap().into_iter().enumerate() {
+            assert!(bytes == content[number..][..BYTES as usize], "{model}");
+        }
+        let sends = driver.stats().sends;
+        let (splice, sendfile) = (sends.splice_bytes, sends.sendfile_bytes);
+        assert_eq!(splice + sendfile, CONNECTIONS as u64 * BYTES, "{model}");
+        assert!(0 < splice && 0 < sends.pipe_fallbacks, "{model}: {sends:?}");
+    }
 }

@@ -86,11 +86,11 @@ pub trait Machine: Send + fmt::Debug {
     fn send_message(&mut self, call: CallId, message: Payload, end: bool);
 
     /// As [`Machine::send_message`], encoding the message straight into the output. On a server, `end`
-    /// finishes the call with status OK.
+    /// finishes the call with status OK. Gives the message's length in bytes; 0 for a call that is over.
     ///
-    /// False when that cannot be done, and nothing was: the message has to wait, is over a limit, or is
+    /// `None` when that cannot be done, and nothing was: the message has to wait, is over a limit, or is
     /// longer than what is copied. It goes as a [`Payload`] then.
-    fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool;
+    fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> Option<usize>;
 
     /// Whether the next message of a call would be the first that its credit does not cover: one such
     /// message may wait here, more should not be made. After a false [`Event::Room`] follows, unless

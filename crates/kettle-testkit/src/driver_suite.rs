@@ -5,19 +5,23 @@
 //! drives them checks on the way that every operation has exactly one last completion and that
 //! nothing follows it.
 
+mod files;
 mod receiving;
 mod rig;
 mod sending;
 mod standing;
 mod unix;
 mod waiting;
+mod zero_copy;
 
+pub use files::*;
 pub use receiving::*;
 pub use rig::{Open, Subject};
 pub use sending::*;
 pub use standing::*;
 pub use unix::*;
 pub use waiting::*;
+pub use zero_copy::*;
 
 /// Makes a module `$name` with a test for each promise. `$subject` is an expression of type
 /// [`Subject`].
@@ -37,9 +41,18 @@ macro_rules! driver_tests {
                 p3_cancel_and_receive_again_loses_nothing
                 p3_bytes_between_two_receives_are_not_lost
                 p4_send_waits_for_a_slow_reader
+                p4_every_strategy_sends_every_region
                 p4_send_mixes_memory_and_files
                 p4_a_file_that_ends_early_fails
+                p4_a_file_cut_while_it_is_sent_fails
                 p4_a_file_waits_without_blocking
+                p4_a_cancelled_file_leaves_nothing_for_the_next
+                p4_a_file_given_up_leaves_nothing_for_the_next
+                p4_a_file_to_a_gone_peer_leaves_nothing_for_others
+                p4_files_need_no_pipes
+                p4_a_file_that_cannot_be_spliced_is_copied
+                p4_zero_copy_sends_in_two_steps
+                p4_lent_memory_is_kept_after_a_detach
                 p4_receiving_goes_on_while_a_send_waits
                 p4_room_between_two_sends_is_seen
                 p5_the_end_is_seen_behind_any_amount

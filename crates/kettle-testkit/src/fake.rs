@@ -33,6 +33,8 @@ pub struct FakeDriver {
     attached: HashSet<Token>,
     /// What the inner driver's send in flight leaves out of the payload, by token.
     left_out: HashMap<Token, Payload>,
+    /// Releases that the inner driver owes, and that are told in its place.
+    owed: HashMap<Token, usize>,
     /// Completions for later waits, oldest first.
     held: Vec<Completion>,
     /// Completions of the inner driver; kept for its memory.
@@ -48,6 +50,7 @@ impl FakeDriver {
             tokens: HashMap::new(),
             attached: HashSet::new(),
             left_out: HashMap::new(),
+            owed: HashMap::new(),
             held: Vec::new(),
             fresh: Vec::new(),
         }
@@ -66,6 +69,13 @@ impl FakeDriver {
 
     /// Takes a completion of the inner driver in, bent.
     fn bend(&mut self, completion: Completion) {
+        if matches!(completion.outcome, Outcome::Released)
+            && let Some(owed) = self.owed.get_mut(&completion.token)
+            && 0 < *owed
+        {
+            *owed -= 1;
+            return;
+        }
         if !self.attached.contains(&completion.token) {
             self.held.push(completion);
             return;
@@ -80,7 +90,8 @@ impl FakeDriver {
             Outcome::Received(segment) if !segment.is_empty() => self.split(token, segment),
             Outcome::Sent { bytes, mut rest } => {
                 rest.append_payload(self.left_out.remove(&token).unwrap_or_default());
-                let released_later = self.random.below(2) == 0;
+                *self.owed.entry(token).or_default() += usize::from(!last);
+                let released_later = !last || self.random.below(2) == 0;
                 let outcome = Outcome::Sent { bytes, rest };
                 self.held.push(Completion {
                     token,

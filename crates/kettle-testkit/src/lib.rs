@@ -6,6 +6,7 @@
 //! run, [`frames`] writes frames of the native protocol by hand.
 #![forbid(unsafe_code)]
 
+pub mod cutter;
 pub mod driver_suite;
 pub mod fake;
 pub mod frames;

@@ -1,9 +1,9 @@
 //! A call that runs on a server, and where its reply goes.
 
-use crate::{BoxFuture, Inbound, Outbound, Request, Response, Status};
-use kettle_buf::Encode;
+use crate::outgoing::{Outgoing, Sink};
+use crate::{BoxFuture, Inbound, Incoming, Metadata, Outbound, Request, Response, Status};
+use kettle_buf::{Encode, Payload};
 use pin_project_lite::pin_project;
-use prost::Message;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -67,8 +67,8 @@ pub(crate) fn answer_unary<T, Req, Res, Fut>(
 ) -> BoxAnswer
 where
     T: Send + Sync + 'static,
-    Req: Message + Default + 'static,
-    Res: Message,
+    Req: Incoming + 'static,
+    Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
     let mut answer = Box::pin(Unary {
@@ -129,8 +129,8 @@ pin_project! {
 impl<T, Req, Res, H, Fut> Answer for Unary<T, Req, H, Fut>
 where
     T: Send + Sync,
-    Req: Message + Default,
-    Res: Message,
+    Req: Incoming,
+    Res: Outgoing,
     H: Fn(Arc<T>, Request<Req>) -> Fut + Send,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send,
 {
@@ -173,8 +173,8 @@ where
 
 impl<T, Req, Res, H, Fut> Unary<T, Req, H, Fut>
 where
-    Req: Message + Default,
-    Res: Message,
+    Req: Incoming,
+    Res: Outgoing,
     H: Fn(Arc<T>, Request<Req>) -> Fut,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)>,
 {
@@ -201,7 +201,14 @@ where
         match outcome {
             Ok(response) => {
                 let (message, headers, trailers) = response.into_parts();
-                reply.reply(Response::from_parts(&Protobuf(&message), headers, trailers));
+                let mut single = Single {
+                    reply,
+                    headers,
+                    trailers,
+                };
+                if let Err(status) = message.give(&mut single) {
+                    single.reply.finish(Err(status));
+                }
             }
             Err(status) => reply.finish(Err(status)),
         }
@@ -209,16 +216,30 @@ where
     }
 }
 
-/// A protobuf message as a machine encodes it.
-pub(crate) struct Protobuf<'a, M>(pub(crate) &'a M);
+/// Where the one message of a reply goes, with the metadata around it.
+struct Single<'a> {
+    reply: &'a mut dyn Reply,
+    headers: Metadata,
+    trailers: Metadata,
+}
 
-impl<M: Message> Encode for Protobuf<'_, M> {
-    fn encoded_len(&self) -> usize {
-        self.0.encoded_len()
+impl Single<'_> {
+    fn response<T>(&mut self, message: T) -> Response<T> {
+        let (headers, trailers) = (&mut self.headers, &mut self.trailers);
+        Response::from_parts(message, std::mem::take(headers), std::mem::take(trailers))
+    }
+}
+
+impl Sink for Single<'_> {
+    #[inline]
+    fn encode(&mut self, message: &dyn Encode) {
+        let response = self.response(message);
+        self.reply.reply(response);
     }
 
-    fn encode(&self, out: &mut bytes::BytesMut) {
-        self.0.encode(out).expect("a buffer that grows has room");
+    fn send(&mut self, message: Payload) {
+        let response = self.response(Outbound::from_payload(message));
+        self.reply.finish(Ok(response));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::peer::Sending;
 use crate::pending::Promise;
 use crate::repeat::{self, Repeat};
 use crate::{Inbound, Metadata, Response, Status};
-use kettle_buf::{Chain, Segment};
+use kettle_buf::Chain;
 use kettle_proto::{CallId, Instant};
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) struct CallRequest {
 /// What a client sends.
 #[derive(Debug)]
 pub(crate) enum Content {
-    Message(Segment),
+    Message(Chain),
     Stream(Sending),
     /// The stream is over.
     Ended,

@@ -6,13 +6,14 @@ pub use builder::ChannelBuilder;
 pub(crate) use builder::client_loop;
 
 use crate::call::{CallRequest, Caller, Content, Place};
-use crate::codec::{Inbound, Outbound};
+use crate::codec::{Inbound, Outbound, Requested};
 use crate::command::Command;
 use crate::endpoint::Endpoint;
 use crate::error::Kind;
 use crate::interceptor::{Interceptors, Last, Next};
 use crate::link::{LinkConfig, Unreachable};
 use crate::mailbox::Mailbox;
+use crate::outgoing::Outgoing;
 use crate::peer::Sending;
 use crate::pending::Promise;
 use crate::repeat::Repeat;
@@ -112,7 +113,7 @@ impl Channel {
         request: Request<S>,
     ) -> Result<Response<Res>, Status>
     where
-        S: Stream<Item: Message> + Send + 'static,
+        S: Stream<Item: Outgoing> + Send + 'static,
         Res: Message + Default,
     {
         let request = request.map(|stream| Outbound::from_source(source::requests(stream)));
@@ -151,7 +152,7 @@ impl Channel {
         request: Request<S>,
     ) -> Result<Response<Streaming<Res>>, Status>
     where
-        S: Stream<Item: Message> + Send + 'static,
+        S: Stream<Item: Outgoing> + Send + 'static,
         Res: Message + Default,
     {
         let request = request.map(|stream| Outbound::from_source(source::requests(stream)));
@@ -314,9 +315,10 @@ impl Shared {
         let own = timeout.map(|timeout| self.mailbox.clock().now() + timeout);
         let inherited = ambient::deadline().filter(|_| options.inherits_deadline);
         let deadline = own.into_iter().chain(inherited).min();
-        let content = match message.into_segment() {
-            Ok(message) => Content::Message(message),
-            Err(source) => Content::Stream(Sending::new(source)),
+        let (content, refusal) = match message.into_request() {
+            Ok(Requested::Message(message)) => (Content::Message(message), None),
+            Ok(Requested::Stream(source)) => (Content::Stream(Sending::new(source)), None),
+            Err(status) => (Content::Ended, Some(status)),
         };
         let request = CallRequest {
             path,
@@ -327,9 +329,13 @@ impl Shared {
             caller,
             tries: 0,
         };
+        let request = Box::new(request);
+        if let Some(status) = refusal {
+            return request.fail(status);
+        }
         let command = Command::Call {
             link: Arc::clone(&self.link),
-            request: Box::new(request),
+            request,
         };
         // A command that a loop gives back drops its caller, which answers.
         drop(self.mailbox.send(command));

@@ -1,11 +1,13 @@
 //! Messages to bytes and back.
 
 use crate::inbox::Receiver;
+use crate::incoming::{self, Incoming};
+use crate::outgoing::{Outgoing, Protobuf, Sink};
 use crate::source::{self, BoxSource};
-use crate::{Status, Streaming};
+use crate::{BytesField, Status, Streaming};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use kettle_buf::{Chain, Encode, Payload, Segment};
+use kettle_buf::{Chain, Encode, LINK_BYTES_MIN, Payload, Segment, count_copied};
 use prost::Message;
 use std::fmt;
 
@@ -32,6 +34,8 @@ enum Content {
     Own(BytesMut),
     /// Given, and perhaps used elsewhere too.
     Shared(Bytes),
+    /// In several pieces.
+    Pieces(Payload),
     Stream(BoxSource),
 }
 
@@ -84,14 +88,38 @@ impl Inbound {
         }
     }
 
+    /// Decodes a protobuf message but for one of its `bytes` fields, which is given apart, in the pieces in which
+    /// it was received: so it is not copied, whatever its length. In the message the field is empty.
+    ///
+    /// # Errors
+    /// As [`Inbound::decode`].
+    pub fn decode_apart<M: Message + Default>(
+        self,
+        field: BytesField<M>,
+    ) -> Result<(M, Chain), Status> {
+        incoming::decode_apart(self.into_message()?, field)
+    }
+
     /// The messages, decoded as they are taken. One message is a stream of one.
     pub fn into_streaming<M: Message + Default>(self) -> Streaming<M> {
-        Streaming::new(self.body, |message| Inbound::new(message).decode())
+        self.into_streaming_of()
     }
 
     /// The messages, undecoded. One message is a stream of one.
     pub fn into_stream(self) -> Streaming<Inbound> {
-        Streaming::new(self.body, |message| Ok(Inbound::new(message)))
+        self.into_streaming_of()
+    }
+
+    pub(crate) fn into_streaming_of<M: Incoming>(self) -> Streaming<M> {
+        Streaming::new(self.body, |message| M::from_inbound(Inbound::new(message)))
+    }
+
+    /// The message; the stream's receiver, where it is one.
+    pub(crate) fn as_message(&mut self) -> Result<&Chain, &mut Receiver> {
+        match &mut self.body {
+            Body::Message(message) => Ok(message),
+            Body::Stream(receiver) => Err(receiver),
+        }
     }
 
     #[inline]
@@ -109,28 +137,47 @@ fn not_one() -> Status {
 }
 
 #[cold]
-fn undecodable(error: &prost::DecodeError) -> Status {
+pub(crate) fn undecodable(error: &prost::DecodeError) -> Status {
     Status::internal(format!("cannot decode the message: {error}"))
 }
 
 impl Outbound {
     /// Encodes a protobuf message.
+    ///
+    /// Large fields of type [`Bytes`] are not copied.
     pub fn encode<M: Message>(message: &M) -> Self {
-        let mut bytes = BytesMut::with_capacity(message.encoded_len());
-        message
-            .encode(&mut bytes)
-            .expect("the buffer has the length that the message asked for");
+        Self::of(&Protobuf(message))
+    }
+
+    /// Encodes a message, into a buffer of its own unless it has large pieces.
+    pub(crate) fn of(message: &dyn Encode) -> Self {
+        let length = message.encoded_len();
+        if LINK_BYTES_MIN <= length {
+            return Self::from_payload(encoded(message));
+        }
+        let mut bytes = BytesMut::with_capacity(length);
+        message.encode(&mut bytes);
+        count_copied(length);
         Self {
             content: Content::Own(bytes),
         }
     }
 
-    /// Encodes a message into a buffer of its own.
-    pub(crate) fn of(message: &dyn Encode) -> Self {
-        let mut bytes = BytesMut::with_capacity(message.encoded_len());
-        message.encode(&mut bytes);
+    /// What a handler gave as its one message.
+    pub(crate) fn of_outgoing(message: impl Outgoing) -> Result<Self, Status> {
+        let mut given = Given::default();
+        message.give(&mut given)?;
+        let nothing = || Status::internal("the message was not given");
+        given.0.ok_or_else(nothing)
+    }
+
+    /// A message in pieces of memory and of files, encoded already.
+    ///
+    /// A file region is read when it is sent. Nobody else should shorten the file until then: a connection
+    /// on which the bytes of a region were announced and cannot be had is broken off.
+    pub fn from_payload(message: Payload) -> Self {
         Self {
-            content: Content::Own(bytes),
+            content: Content::Pieces(message),
         }
     }
 
@@ -160,6 +207,7 @@ impl Outbound {
         match &self.content {
             Content::Own(bytes) => Some(bytes.len() as u64),
             Content::Shared(bytes) => Some(bytes.len() as u64),
+            Content::Pieces(message) => Some(message.len()),
             Content::Stream(_) => None,
         }
     }
@@ -169,6 +217,7 @@ impl Outbound {
         match self.content {
             Content::Own(bytes) => Ok(bytes.into()),
             Content::Shared(bytes) => Ok(Segment::from(bytes).into()),
+            Content::Pieces(message) => Ok(message),
             Content::Stream(source) => Err(source),
         }
     }
@@ -181,13 +230,50 @@ impl Outbound {
         }
     }
 
-    /// The message for a client, which keeps it to make the call again elsewhere; or the stream.
-    pub(crate) fn into_segment(self) -> Result<Segment, BoxSource> {
+    /// What a client sends: it keeps a message, to make the call again elsewhere.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a message with file regions.
+    pub(crate) fn into_request(self) -> Result<Requested, Status> {
         match self.content {
-            Content::Own(bytes) => Ok(bytes.freeze().into()),
-            Content::Shared(bytes) => Ok(bytes.into()),
-            Content::Stream(source) => Err(source),
+            Content::Own(bytes) => Ok(Requested::Message(Segment::from(bytes.freeze()).into())),
+            Content::Shared(bytes) => Ok(Requested::Message(Segment::from(bytes).into())),
+            Content::Pieces(message) => match message.into_chain() {
+                Ok(message) => Ok(Requested::Message(message)),
+                Err(_) => Err(Status::invalid_argument(REGIONS_STREAM)),
+            },
+            Content::Stream(source) => Ok(Requested::Stream(source)),
         }
+    }
+}
+
+const REGIONS_STREAM: &str =
+    "a request that is one message cannot hold file regions: make it a stream of messages";
+
+/// What a client sends.
+pub(crate) enum Requested {
+    Message(Chain),
+    Stream(BoxSource),
+}
+
+/// A message that is to leave as a payload.
+pub(crate) fn encoded(message: &dyn Encode) -> Payload {
+    let mut payload = Payload::new();
+    message.encode_parts(&mut payload);
+    payload
+}
+
+/// The one message that was given.
+#[derive(Default)]
+struct Given(Option<Outbound>);
+
+impl Sink for Given {
+    fn encode(&mut self, message: &dyn Encode) {
+        self.0 = Some(Outbound::of(message));
+    }
+
+    fn send(&mut self, message: Payload) {
+        self.0 = Some(Outbound::from_payload(message));
     }
 }
 

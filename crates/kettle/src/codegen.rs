@@ -11,8 +11,7 @@ pub use std::future::Future;
 pub use std::sync::Arc;
 
 use crate::answer::{answer, answer_unary};
-use crate::{Outbound, source};
-use prost::Message;
+use crate::{Incoming, Outbound, Outgoing, source};
 
 /// Decodes the request of a unary call and starts the handler, which gives the service back with its
 /// reply.
@@ -23,8 +22,8 @@ pub fn unary<T, Req, Res, Fut>(
 ) -> BoxAnswer
 where
     T: Send + Sync + 'static,
-    Req: Message + Default + 'static,
-    Res: Message,
+    Req: Incoming + 'static,
+    Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
 {
     answer_unary(service, request, handler)
@@ -37,15 +36,17 @@ pub fn client_streaming<T, Req, Res, Fut>(
     handler: impl FnOnce(Arc<T>, Request<Streaming<Req>>) -> Fut,
 ) -> BoxAnswer
 where
-    Req: Message + Default,
-    Res: Message,
+    Req: Incoming,
+    Res: Outgoing,
     Fut: Future<Output = (Arc<T>, Result<Response<Res>, Status>)> + Send + 'static,
     T: 'static,
 {
-    let handler = handler(Arc::clone(service), request.map(Inbound::into_streaming));
+    let handler = handler(Arc::clone(service), request.map(Inbound::into_streaming_of));
     answer(async move {
         let (_service, reply) = handler.await;
-        Ok(reply?.map(|message| Outbound::encode(&message)))
+        let (message, headers, trailers) = reply?.into_parts();
+        let message = Outbound::of_outgoing(message)?;
+        Ok(Response::from_parts(message, headers, trailers))
     })
 }
 
@@ -57,8 +58,8 @@ pub fn server_streaming<T, Req, Res, Replies, Fut>(
 ) -> BoxAnswer
 where
     T: 'static,
-    Req: Message + Default,
-    Res: Message + 'static,
+    Req: Incoming,
+    Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
     Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
 {
@@ -76,12 +77,12 @@ pub fn streaming<T, Req, Res, Replies, Fut>(
 ) -> BoxAnswer
 where
     T: 'static,
-    Req: Message + Default,
-    Res: Message + 'static,
+    Req: Incoming,
+    Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
     Fut: Future<Output = (Arc<T>, Result<Response<Replies>, Status>)> + Send + 'static,
 {
-    let request = request.map(Inbound::into_streaming);
+    let request = request.map(Inbound::into_streaming_of);
     answer(stream_of(handler(Arc::clone(service), request)))
 }
 
@@ -90,7 +91,7 @@ async fn stream_of<T, Res, Replies>(
     handler: impl Future<Output = (Arc<T>, Result<Response<Replies>, Status>)>,
 ) -> Result<Response<Outbound>, Status>
 where
-    Res: Message + 'static,
+    Res: Outgoing + 'static,
     Replies: Stream<Item = Result<Res, Status>> + Send + 'static,
 {
     let (_service, replies) = handler.await;

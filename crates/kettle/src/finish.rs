@@ -7,9 +7,10 @@
 use crate::ambient;
 use crate::answer::collect;
 use crate::command::{Command, Unfinished};
+use crate::outgoing::Sink;
 use crate::peer::panicked;
 use crate::reactor;
-use crate::source::{BoxSource, Sink, Source};
+use crate::source::{BoxSource, Source};
 use crate::{Answer, BoxAnswer, BoxFuture, Code, Outbound, Reply, Response, Status};
 use kettle_buf::{Encode, Payload};
 use std::future::Future;

@@ -18,22 +18,42 @@ pub struct Hosting {
 /// How one method runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MethodOptions {
-    pub(crate) on_pool: bool,
+    pub(crate) placement: Placement,
     pub(crate) disconnect: Disconnect,
+}
+
+/// Where a handler runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Placement {
+    #[default]
+    OnLoop,
+    /// On the pool; its stream of replies is made on the loop.
+    BeginsOnPool,
+    OnPool,
 }
 
 impl Hosting {
     /// Runs the handlers of all methods on the server's pool: see [`Service::on_pool`].
     #[must_use]
     pub fn on_pool(mut self) -> Self {
-        self.all(|options| options.on_pool = true);
+        self.all(|options| options.placement = Placement::OnPool);
         self
     }
 
     /// Runs the handlers of one method on the server's pool: see [`Service::method_on_pool`].
     #[must_use]
     pub fn method_on_pool(mut self, method: &str) -> Self {
-        self.one(method, |options| options.on_pool = true);
+        self.one(method, |options| options.placement = Placement::OnPool);
+        self
+    }
+
+    /// Runs the handlers of one method on the server's pool until they reply: see
+    /// [`Service::method_begins_on_pool`].
+    #[must_use]
+    pub fn method_begins_on_pool(mut self, method: &str) -> Self {
+        self.one(method, |options| {
+            options.placement = Placement::BeginsOnPool
+        });
         self
     }
 

@@ -3,6 +3,7 @@
 use crate::call::Place;
 use crate::command::Command;
 use crate::mailbox::Mailbox;
+use crate::recorder::Tally;
 use crate::{Metadata, Status};
 use kettle_buf::Chain;
 use std::collections::VecDeque;
@@ -27,6 +28,8 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     inbox: Arc<Inbox>,
+    /// Counts what is taken.
+    tally: Option<Arc<Tally>>,
 }
 
 #[derive(Debug)]
@@ -108,7 +111,8 @@ pub(crate) fn pair(
         inbox: Arc::clone(&inbox),
         orphaned,
     };
-    (feed, Receiver { inbox })
+    let tally = None;
+    (feed, Receiver { inbox, tally })
 }
 
 impl Feed {
@@ -191,6 +195,11 @@ impl Drop for Feed {
 }
 
 impl Receiver {
+    /// Lets what is taken from now on be counted.
+    pub(crate) fn set_tally(&mut self, tally: Arc<Tally>) {
+        self.tally = Some(tally);
+    }
+
     /// Waits until the reply has begun; gives its metadata, or the error that ended it before.
     pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<Metadata, Status>> {
         self.poll(cx, |state| {
@@ -225,6 +234,9 @@ impl Receiver {
         if let Some(place) = much {
             // A loop that has ended gives no credit.
             let _ = self.inbox.mailbox.send(Command::Taken(place));
+        }
+        if let (Some(tally), Poll::Ready(Ok(message))) = (&self.tally, &polled) {
+            tally.taken(message);
         }
         polled
     }

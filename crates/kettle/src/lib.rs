@@ -21,13 +21,16 @@ mod clock;
 mod codec;
 pub mod codegen;
 mod command;
+mod composed;
 mod context;
+mod detector;
 mod endpoint;
 mod error;
 mod extensions;
 mod finish;
 mod hosting;
 mod inbox;
+mod incoming;
 mod interceptor;
 mod keepalive;
 mod key;
@@ -36,10 +39,12 @@ mod local;
 mod mailbox;
 mod numbered;
 mod outbox;
+mod outgoing;
 mod peer;
 mod pending;
 mod pool;
 mod reactor;
+mod recorder;
 mod remote;
 mod repeat;
 mod request;
@@ -59,24 +64,28 @@ mod wake_queue;
 pub use answer::{Answer, BoxAnswer, Reply, answer};
 pub use channel::{Channel, ChannelBuilder};
 pub use codec::{Inbound, Outbound};
+pub use composed::{BytesField, Composed, MessageField};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::Error;
 pub use extensions::Extensions;
 pub use finish::Disconnect;
 pub use hosting::Hosting;
+pub use incoming::Incoming;
 pub use interceptor::{Interceptor, Next};
-pub use kettle_buf::Encode;
+pub use kettle_buf::{Chain, Encode, FileRegion, Payload, Segment};
 pub use kettle_io::{
-    Address, Driver, DriverConfig, Feature, Model, PeerCredentials, Probe, SystemCalls,
-    UringFeatures,
+    Address, Driver, DriverConfig, Feature, FileStrategy, Model, PeerCredentials, Probe, SendStats,
+    SystemCalls, UringFeatures,
 };
 pub use kettle_proto::{Code, InvalidMetadata, Metadata, Status};
 pub use local::LocalLoop;
+pub use outgoing::Outgoing;
+pub use recorder::{Recorded, Recorder, RecorderBuilder};
 pub use request::{IntoRequest, Request, Response};
 pub use server::{ListenAddress, Server, ServerBuilder, ServerHandle};
 pub use service::{BoxFuture, MethodInfo, Service};
 pub use sleep::{Sleep, sleep};
-pub use stats::{LongestTurn, Stats};
+pub use stats::{LongestTurn, MethodStats, Stats};
 pub use streaming::{IntoStreamingRequest, Streaming};
 #[cfg(feature = "tokio-host")]
 pub use tokio_host::TokioServer;

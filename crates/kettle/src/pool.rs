@@ -9,8 +9,8 @@ mod job;
 
 pub(crate) use elsewhere::OnPool;
 
-use crate::Status;
 use crate::context::Context;
+use crate::{Stats, Status};
 use job::Job;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,9 @@ pub(crate) struct Pool {
     work: Condvar,
     ended: Condvar,
     tickets: AtomicU64,
+    admitted: AtomicU64,
+    /// Bytes of messages that its threads have copied.
+    copied: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +84,15 @@ impl Pool {
             work: Condvar::new(),
             ended: Condvar::new(),
             tickets: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
         }
+    }
+
+    /// Adds its counters to those of its server.
+    pub(crate) fn add_to(&self, total: &mut Stats) {
+        total.hand_overs += self.admitted.load(Ordering::Relaxed);
+        total.copied_bytes += self.copied.load(Ordering::Relaxed);
     }
 
     /// A place in the order of the queue.
@@ -102,6 +113,7 @@ impl Pool {
                  (handler_threads), and {queue_max} calls wait for one (handler_queue_max)"
             )));
         }
+        self.admitted.fetch_add(1, Ordering::Relaxed);
         state.new += 1;
         let new = true;
         state.queue.insert(ticket, Entry { job, new });
@@ -268,6 +280,7 @@ mod tests {
             let service = OnPool {
                 service: Arc::new(Gated(Arc::clone(&gate))),
                 pool: Arc::clone(&pool),
+                whole: true,
             };
             Self {
                 pool,

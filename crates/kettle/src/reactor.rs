@@ -28,13 +28,14 @@ use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
 use crate::peer::{Hosted, Spare};
 use crate::pool::Pool;
-use crate::stats::LoopStats;
+use crate::stats::{LoopStats, Stats};
 use crate::stopping::{Due, Stop};
 use crate::timers::Timers;
 use acceptor::Acceptor;
 use clients::Clients;
 use connecting::Connecting;
 use connection::Connection;
+use kettle_buf::copied_bytes;
 use kettle_io::{Completion, Driver, OpKind, Patience, Token};
 use kettle_proto::limits::Limits;
 use kettle_proto::{Instant, Status};
@@ -57,6 +58,15 @@ pub(crate) struct Serves {
     pub(crate) pool: Arc<Pool>,
     /// For all threads.
     pub(crate) context: Context,
+}
+
+impl Serves {
+    /// Adds what is counted once for all of a server's loops, threads and tasks.
+    pub(crate) fn add_to(&self, total: &mut Stats) {
+        self.pool.add_to(total);
+        total.held_bytes = self.hosted.holdings.bytes();
+        total.long_holds = self.hosted.long_holds();
+    }
 }
 
 /// One event loop.
@@ -89,6 +99,8 @@ pub(crate) struct Reactor {
     /// Whoever drives this loop waits for other threads too.
     wakeable: bool,
     stop: Stop,
+    /// What this thread had copied when the turn began.
+    copied: u64,
 }
 
 /// A socket of the loop.
@@ -140,6 +152,7 @@ impl Reactor {
             lookups: 0,
             wakeable: false,
             stop: Stop::Running,
+            copied: 0,
         }
     }
 
@@ -204,6 +217,7 @@ impl Reactor {
 
     /// One turn; sleeps at most until `until`.
     fn turn(&mut self, until: Option<Instant>) -> io::Result<()> {
+        self.copied = copied_bytes();
         self.wait(until)?;
         self.work();
         Ok(())
@@ -230,9 +244,12 @@ impl Reactor {
     }
 
     /// Shows others what this loop has done and holds.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let pending = self.pending as u64;
         self.stats.pending.store(pending, Ordering::Relaxed);
+        let copied = copied_bytes();
+        LoopStats::add(&self.stats.copied, copied - self.copied);
+        self.copied = copied;
         self.stats.publish_driver(self.driver.stats());
     }
 
@@ -402,6 +419,7 @@ impl Reactor {
         if self.woken.is_empty() {
             return;
         }
+        LoopStats::add(&self.stats.wakes, self.woken.len() as u64);
         for alarm in std::mem::take(&mut self.woken) {
             match alarm.ring() {
                 Target::Task(task) => self.poll_task(task),

@@ -2,9 +2,8 @@
 
 use crate::clock::Clock;
 use crate::remote::Remote;
-use crate::{Extensions, Inbound, Metadata, Status};
+use crate::{Extensions, Inbound, Incoming, Metadata, Status};
 use kettle_io::PeerCredentials;
-use prost::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -186,6 +185,14 @@ impl<T> Request<T> {
         }
     }
 
+    /// The same of a request that came to a method here, for as long as the process lives; else empty.
+    pub(crate) fn hosted_method(&self) -> &'static str {
+        match self.origin.method {
+            MethodPath::Hosted(path) => path,
+            MethodPath::Unsent | MethodPath::Called(_) => "",
+        }
+    }
+
     /// Client: how long the call may take, from the moment it is made, at most 584 years. Default: the
     /// channel's setting. Inside a handler the call ends with the handler's own deadline at the latest,
     /// unless [`Request::set_inherits_deadline`] says otherwise.
@@ -260,17 +267,17 @@ impl<T> Request<T> {
 
 impl Request<Inbound> {
     /// The same request with its message decoded.
-    pub(crate) fn decode<M: Message + Default>(self) -> Result<Request<M>, Status> {
+    pub(crate) fn decode<M: Incoming>(self) -> Result<Request<M>, Status> {
         self.decode_for(|request| request)
     }
 
     /// Gives the same request with its message decoded to `then`: so that it is moved once.
     #[inline(always)]
-    pub(crate) fn decode_for<M: Message + Default, R>(
+    pub(crate) fn decode_for<M: Incoming, R>(
         self,
         then: impl FnOnce(Request<M>) -> R,
     ) -> Result<R, Status> {
-        match self.message.decode() {
+        match M::from_inbound(self.message) {
             Ok(message) => Ok(then(Request {
                 metadata: self.metadata,
                 message,

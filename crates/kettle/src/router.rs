@@ -1,6 +1,7 @@
 //! From a method's path to the service that has it.
 
 use crate::finish::Finishing;
+use crate::hosting::Placement;
 use crate::pool::{OnPool, Pool};
 use crate::{Disconnect, Hosting, Service};
 use std::collections::{BTreeSet, HashMap};
@@ -22,6 +23,13 @@ pub(crate) struct Route {
 /// The number of a route in its router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RouteId(u32);
+
+impl RouteId {
+    /// Its place among all routes.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// All methods of all hosted services, by path.
 #[derive(Default)]
@@ -45,16 +53,24 @@ impl Router {
             return false;
         }
         self.services.push(service.name());
-        let on_pool: Arc<dyn Service> = Arc::new(OnPool {
-            service: Arc::clone(service),
-            pool: Arc::clone(pool),
-        });
+        let pooled = |whole| -> Arc<dyn Service> {
+            Arc::new(OnPool {
+                service: Arc::clone(service),
+                pool: Arc::clone(pool),
+                whole,
+            })
+        };
+        let (whole, begin) = (pooled(true), pooled(false));
         let methods = service.methods().iter().zip(&hosting.options);
         for (method, (info, options)) in methods.enumerate() {
             let path = intern(format!("/{}/{}", service.name(), info.name));
             let id = RouteId(self.routes.len() as u32);
             self.by_path.insert(path, id);
-            let service = Arc::clone(if options.on_pool { &on_pool } else { service });
+            let service = Arc::clone(match options.placement {
+                Placement::OnLoop => service,
+                Placement::BeginsOnPool => &begin,
+                Placement::OnPool => &whole,
+            });
             let lasts = options.disconnect == Disconnect::Finish;
             self.routes.push(Route {
                 service,
@@ -72,9 +88,14 @@ impl Router {
         self.by_path.get(path).copied()
     }
 
+    /// The paths of all routes, by number.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.routes.iter().map(|route| route.path)
+    }
+
     /// The route with this number.
     pub(crate) fn route(&self, id: RouteId) -> &Route {
-        &self.routes[id.0 as usize]
+        &self.routes[id.index()]
     }
 
     /// Why [`Router::find`] found nothing, for the caller to read.

@@ -18,6 +18,7 @@ pub(crate) use running::Running;
 pub(crate) use threads::Threads;
 
 use crate::context::Context;
+use crate::detector::Detector;
 use crate::error::Kind;
 use crate::finish::Finishing;
 use crate::interceptor::Interceptor;
@@ -26,7 +27,7 @@ use crate::peer::{Holdings, Hosted};
 use crate::pool::{self, Pool, PoolConfig};
 use crate::reactor::Serves;
 use crate::router::Router;
-use crate::{Error, Hosting, Inbound, Model, Outbound};
+use crate::{Error, FileStrategy, Hosting, Inbound, Model, Outbound};
 use env::Env;
 use kettle_io::{Driver, DriverConfig};
 use kettle_proto::limits::Limits;
@@ -61,6 +62,7 @@ pub struct ServerBuilder {
     limits: Limits,
     pub(crate) connections_max: u64,
     held_bytes_max: u64,
+    hold_detector: Option<Arc<Detector>>,
     threads_max: usize,
     pool: PoolConfig,
     finishing_max: usize,
@@ -84,6 +86,7 @@ impl Default for ServerBuilder {
             limits: Limits::default(),
             connections_max: 100_000,
             held_bytes_max: 256 * 1024 * 1024,
+            hold_detector: None,
             threads_max: 4096,
             pool: PoolConfig::default(),
             finishing_max: 1024,
@@ -262,9 +265,32 @@ impl ServerBuilder {
         self
     }
 
+    /// For debugging: warns in the log, with the method, of what handlers keep of a message for longer than
+    /// this, when it is a small part of the block that it came in: a `Bytes` of a few bytes keeps 64 KiB.
+    /// Counted in [`crate::Stats::long_holds`]. Messages are watched at the price of an allocation for
+    /// each. At least 1 ms. Default: off.
+    pub fn hold_detector(mut self, after: Duration) -> Self {
+        let after = after.max(Duration::from_millis(1));
+        self.hold_detector = Some(Arc::new(Detector::new(after)));
+        self
+    }
+
     /// `scan`: how long to sleep after a pass that found nothing; `None`: never. Default `None`.
     pub fn scan_nap(mut self, nap: Option<Duration>) -> Self {
         self.driver.scan_nap = nap;
+        self
+    }
+
+    /// How regions of files are sent. Default: splice(2). The model `tokio` always copies.
+    pub fn file_strategy(mut self, strategy: FileStrategy) -> Self {
+        self.driver.file_strategy = strategy;
+        self
+    }
+
+    /// Pipes that each loop, or each thread of `threads`, may have open for sending files by splice(2), two
+    /// descriptors each. Default 16; without a free one, files are sent by sendfile(2).
+    pub fn pipes_max(mut self, pipes: usize) -> Self {
+        self.driver.pipes_max = pipes;
         self
     }
 
@@ -382,6 +408,7 @@ impl ServerBuilder {
             router,
             interceptors: self.interceptors.clone().into(),
             holdings: Arc::new(Holdings::new(self.held_bytes_max)),
+            detector: self.hold_detector.clone(),
         };
         let (limits, nodelay) = (self.limits.clone(), self.nodelay);
         Ok(Arc::new(Serves {

@@ -48,6 +48,17 @@ pub trait Service: Send + Sync + 'static {
         Hosting::from(self).method_on_pool(method)
     }
 
+    /// Runs the handlers of one method on the server's pool of threads until they reply, and makes their
+    /// streams of replies on the loop: for a handler that blocks, as by opening a file, and a stream that does
+    /// not. Where a method replies with one message this is [`Service::method_on_pool`]. A name that the service
+    /// does not have is an error when the server starts.
+    fn method_begins_on_pool(self, method: &str) -> Hosting
+    where
+        Self: Sized,
+    {
+        Hosting::from(self).method_begins_on_pool(method)
+    }
+
     /// What becomes of the handlers of all methods when their clients go away. Default:
     /// [`Disconnect::Cancel`].
     fn on_disconnect(self, disconnect: Disconnect) -> Hosting

@@ -1,11 +1,9 @@
 //! Streams of messages that are to be sent, encoded where they are sent from.
 
-use crate::answer::Protobuf;
+use crate::outgoing::{Outgoing, Sink};
 use crate::{Outbound, Status};
 use futures_core::Stream;
-use kettle_buf::{Encode, Payload};
 use pin_project_lite::pin_project;
-use prost::Message;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,41 +17,26 @@ pub(crate) trait Source: Send {
     ) -> Poll<Option<Result<(), Status>>>;
 }
 
-/// Where messages go.
-pub(crate) trait Sink {
-    /// A message that is encoded now.
-    fn encode(&mut self, message: &dyn Encode);
-
-    /// A message that is encoded already.
-    fn send(&mut self, message: Payload);
-}
-
 /// A source on the heap that may move between threads.
 pub(crate) type BoxSource = Pin<Box<dyn Source>>;
 
 /// The replies of a handler.
 pub(crate) fn replies<M, S>(stream: S) -> BoxSource
 where
-    M: Message,
+    M: Outgoing,
     S: Stream<Item = Result<M, Status>> + Send + 'static,
 {
-    let give = |item: Result<M, Status>, sink: &mut dyn Sink| {
-        sink.encode(&Protobuf(&item?));
-        Ok(())
-    };
+    let give = |item: Result<M, Status>, sink: &mut dyn Sink| item?.give(sink);
     Box::pin(Given { stream, give })
 }
 
 /// The requests of a client.
 pub(crate) fn requests<M, S>(stream: S) -> BoxSource
 where
-    M: Message,
+    M: Outgoing,
     S: Stream<Item = M> + Send + 'static,
 {
-    let give = |item: M, sink: &mut dyn Sink| {
-        sink.encode(&Protobuf(&item));
-        Ok(())
-    };
+    let give = |item: M, sink: &mut dyn Sink| item.give(sink);
     Box::pin(Given { stream, give })
 }
 

@@ -1,9 +1,14 @@
 //! What a server has done, counted where it happens and read from anywhere.
 
-use kettle_io::{DriverStats, SystemCalls};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+mod method;
+
+pub use method::MethodStats;
+pub(crate) use method::{MethodCounters, Polled};
+
+use crate::router::{RouteId, Router};
+use kettle_io::{DriverStats, SendStats, SystemCalls};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What a server has done since its start and holds now. All loops and threads together.
@@ -31,6 +36,21 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
+    /// How they left: files by which of the ways, and what stood in the way of the one that was asked for.
+    pub sends: SendStats,
+    /// Bytes of messages that were copied in memory, by loops and by the pool: encoding, packing small pieces
+    /// together, gathering what came in parts. What the kernel copies, and what handlers copy of their own
+    /// accord, is not among them.
+    pub copied_bytes: u64,
+    /// Small slices of messages that were kept for too long, and keep large blocks: those that
+    /// [`crate::ServerBuilder::hold_detector`] has warned of.
+    pub long_holds: u64,
+    /// Handlers and tasks that were woken.
+    pub wakes: u64,
+    /// Calls that were handed over to the pool's threads.
+    pub hand_overs: u64,
+    /// Allocations of buffers to receive into.
+    pub buffer_allocations: u64,
     /// System calls on sockets, by kind.
     pub system_calls: SystemCalls,
     /// Memory of receive pools, in bytes.
@@ -39,6 +59,8 @@ pub struct Stats {
     pub pool_fallbacks: u64,
     /// The longest time that one poll of a handler kept a loop, and whose it was.
     pub longest_turn: Option<LongestTurn>,
+    /// What each hosted method has cost, in the order of the services. Empty before the first call.
+    pub methods: Vec<MethodStats>,
 }
 
 impl Stats {
@@ -50,9 +72,14 @@ impl Stats {
         self.calls_failed += past.calls_failed;
         self.received_bytes += past.received_bytes;
         self.sent_bytes += past.sent_bytes;
+        self.sends += past.sends;
+        self.copied_bytes += past.copied_bytes;
+        self.wakes += past.wakes;
+        self.buffer_allocations += past.buffer_allocations;
         self.system_calls += past.system_calls;
         self.pool_fallbacks += past.pool_fallbacks;
         self.longer_turn(past.longest_turn.as_ref());
+        method::add_stats(&past.methods, &mut self.methods);
     }
 
     fn longer_turn(&mut self, other: Option<&LongestTurn>) {
@@ -85,6 +112,10 @@ pub(crate) struct LoopStats {
     pub(crate) calls: AtomicU64,
     pub(crate) calls_failed: AtomicU64,
     pub(crate) pending: AtomicU64,
+    pub(crate) copied: AtomicU64,
+    pub(crate) wakes: AtomicU64,
+    /// From the first call on.
+    methods: OnceLock<Box<[MethodCounters]>>,
     driver: Mutex<DriverStats>,
     longest: Mutex<Option<LongestTurn>>,
     /// The same duration in nanoseconds, to be compared without the lock.
@@ -92,9 +123,16 @@ pub(crate) struct LoopStats {
 }
 
 impl LoopStats {
-    /// Adds to a counter that only its loop writes: no locked instruction is needed.
+    /// Adds to a counter that only its loop writes.
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
-        counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        add(counter, n);
+    }
+
+    /// The counters of a method.
+    #[inline]
+    pub(crate) fn method(&self, id: RouteId, router: &Router) -> &MethodCounters {
+        let counters = || router.paths().map(MethodCounters::new).collect();
+        &self.methods.get_or_init(counters)[id.index()]
     }
 
     /// A connection was given to this loop, by whichever thread accepted it.
@@ -132,8 +170,12 @@ impl LoopStats {
         total.calls += read(&self.calls);
         total.calls_failed += read(&self.calls_failed);
         total.handlers_pending += read(&self.pending);
+        total.copied_bytes += read(&self.copied);
+        total.wakes += read(&self.wakes);
+        total.buffer_allocations += driver.pool.allocations;
         total.received_bytes += driver.received_bytes;
         total.sent_bytes += driver.sent_bytes;
+        total.sends += driver.sends;
         total.system_calls += driver.system_calls;
         total.pool_bytes += driver.pool.bytes as u64;
         total.pool_fallbacks += driver.pool.fallbacks;
@@ -143,5 +185,14 @@ impl LoopStats {
                 .unwrap_or_else(PoisonError::into_inner)
                 .as_ref(),
         );
+        if let Some(counters) = self.methods.get() {
+            MethodCounters::add_all(counters, &mut total.methods);
+        }
     }
+}
+
+/// Adds to a counter that only one thread writes: no locked instruction is needed.
+#[inline]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }

@@ -29,6 +29,10 @@ impl Args {
         self.0.get(key).map_or(default, parse)
     }
 
+    pub fn text<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
+        self.0.get(key).map_or(default, String::as_str)
+    }
+
     pub fn port(&self) -> u16 {
         self.num("port", 9000) as u16
     }

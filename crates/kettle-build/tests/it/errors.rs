@@ -80,3 +80,17 @@ fn a_wrong_path_in_a_setting() {
     let error = compile_text("syntax = 'proto3';", configure().extern_path("a", "::b"));
     assert!(error.unwrap_err().contains("must be fully qualified"));
 }
+
+#[test]
+fn methods_of_a_setting_that_are_not_there() {
+    let text =
+        "syntax = 'proto3';\npackage p;\nmessage M {}\nservice S { rpc One(M) returns (M); }\n";
+    assert_eq!(
+        compile_text(text, configure().composed([".p.S.Two"])).unwrap_err(),
+        "Builder::composed: no method has the path \".p.S.Two\" or lies in it",
+    );
+    assert_eq!(
+        compile_text(text, configure().undecoded([".q"])).unwrap_err(),
+        "Builder::undecoded: no method has the path \".q\" or lies in it",
+    );
+}

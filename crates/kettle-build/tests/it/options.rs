@@ -50,6 +50,45 @@ fn bytes_fields_have_the_type_that_is_asked_for() {
     }
 }
 
+const REPLIES: &str = "message M { bytes data = 2; bytes more_data = 16; oneof o { bytes one = 3; } }\n\
+    service S { rpc One(M) returns (M); rpc Many(M) returns (stream M); }";
+
+#[test]
+fn methods_may_reply_with_composed_messages() {
+    let composed = "::kettle::Composed<super::M>";
+    let count = |code: &str, text: &str| code.matches(text).count();
+    for (paths, methods) in [(".p.S.One", 1), ("p.S", 2), (".", 2)] {
+        let code = generate(REPLIES, configure().composed([paths]));
+        assert_eq!(count(&code, composed), methods, "{paths}: {code}");
+        assert_eq!(count(&code, "::kettle::BytesField<Self>"), 2, "{code}");
+        let constant = "MORE_DATA:::kettle::BytesField<Self>=::kettle::BytesField::new(16";
+        let dense: String = code.split_whitespace().collect();
+        assert!(dense.contains(constant), "{code}");
+    }
+    let code = generate(REPLIES, configure());
+    assert_eq!(
+        count(&code, "kettle::Composed") + count(&code, "BytesField"),
+        0
+    );
+}
+
+const REQUESTS: &str = "message M { bytes data = 2; } message N {}\n\
+    service S { rpc One(M) returns (N); rpc Many(stream M) returns (N); }";
+
+#[test]
+fn methods_may_get_their_requests_undecoded() {
+    for (path, one, many) in [(".p.S.One", 1, 0), (".p.S.Many", 0, 1), (".p", 1, 1)] {
+        let code = generate(REQUESTS, configure().undecoded([path]));
+        let count = |text: &str| code.matches(text).count();
+        let streams = count("kettle::Request<::kettle::Streaming<::kettle::Inbound>>");
+        assert_eq!(streams, many, "{path}: {code}");
+        // Each method is called with an inbound message too.
+        let messages = count("kettle::Request<::kettle::Inbound>");
+        assert_eq!(messages, one, "{path}: {code}");
+        assert_eq!(count("BytesField<Self>"), 1, "{path}: {code}");
+    }
+}
+
 #[test]
 fn attributes_are_added() {
     let builder = configure()

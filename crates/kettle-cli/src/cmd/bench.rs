@@ -1,7 +1,8 @@
 //! `kettle bench`: loads an echo service.
 //!
-//! `bench/report.rs` tells what came of it.
+//! `bench/report.rs` tells what came of it, `bench/files.rs` reads files instead.
 
+mod files;
 mod report;
 
 use crate::args::BenchArgs;
@@ -23,16 +24,15 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Open loops up to so many connections run on poll(2), whose time-outs are as fine as the schedule;
-/// those of epoll_wait(2) are whole milliseconds. Beyond, poll's walk over all of them costs more.
-const POLL_CONNECTIONS_MAX: usize = 128;
-
 /// Loads a server and tells what came of it.
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if let Some(misplaced) = args.misplaced() {
         return Err(Failure::Arguments(misplaced));
     }
     log::init(0)?;
+    if args.files {
+        return files::run(args, out);
+    }
     descriptors::raise_limit();
     descriptors::need(args.total())?;
     let call = Call::echo(args.method, args.payload, args.want);
@@ -130,8 +130,8 @@ fn tell(
 
 fn model(args: &BenchArgs) -> Model {
     match args.rate {
-        Some(_) if args.connections <= POLL_CONNECTIONS_MAX => Model::Poll,
-        _ => Model::Epoll,
+        Some(_) => load::open_loop_model(args.connections),
+        None => Model::Epoll,
     }
 }
 

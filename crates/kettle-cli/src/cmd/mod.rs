@@ -3,8 +3,12 @@
 mod bench;
 mod call;
 mod completions;
+mod get;
+mod hold;
 mod lab;
+mod ls;
 mod models;
+mod put;
 mod serve;
 
 use crate::args::Command;
@@ -18,7 +22,11 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::run(&args, out),
         Command::Call(args) => call::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
+        Command::Get(args) => get::run(&args, out),
+        Command::Put(args) => put::run(&args, out),
+        Command::Ls(args) => ls::run(&args, out),
         Command::Lab(args) => lab::run(args, out),
+        Command::Hold(args) => hold::run(&args, out),
         Command::Models(args) => models::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
     }

@@ -35,6 +35,8 @@ pub struct Round {
     pub latency: Percentiles,
     /// Failed calls by status, from the first call to the last.
     pub errors: BTreeMap<String, Errors>,
+    /// Replay: calls that were due and not made, because too many waited for their answers.
+    pub skipped: u64,
     /// Processor time of the server process per call, in microseconds, user and system together.
     pub cpu_us_per_call: f64,
     /// Where the processor time comes from.
@@ -93,6 +95,7 @@ impl Round {
                 ..Percentiles::default()
             },
             errors: BTreeMap::new(),
+            skipped: 0,
             cpu_us_per_call,
             cpu_source: "schedstat",
             system_calls_per_call: Some(2.0),

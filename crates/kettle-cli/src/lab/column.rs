@@ -1,4 +1,4 @@
-//! The columns of a load's table: what is told of each model.
+//! The columns of a load's table: what is told of each model, and what that is.
 
 use super::cell::{Cell, Round};
 use crate::table::{grouped, kib, latency, number};
@@ -26,7 +26,7 @@ impl Column {
         column("p99", |cell| {
             show(cell, |it| Some(it.latency.p99_us), latency)
         }),
-        wide("p99.9", |cell| {
+        column("p99.9", |cell| {
             show(cell, |it| Some(it.latency.p999_us), latency)
         }),
         column("CPU µs/call", |cell| {
@@ -36,10 +36,10 @@ impl Column {
             let (least, most) = cell.spread();
             format!("{}–{}", number(least), number(most))
         }),
-        column("syscalls/call", |cell| {
+        column("syscalls", |cell| {
             show(cell, |it| it.system_calls_per_call, number)
         }),
-        column("switches/call", |cell| {
+        column("switches", |cell| {
             show(cell, |it| it.switches_per_call, number)
         }),
         column("memory/conn", |cell| {
@@ -50,6 +50,19 @@ impl Column {
         }),
     ];
 }
+
+/// How the columns are to be read, a sentence each.
+pub const LEGEND: [&str; 6] = [
+    "Every figure is the median of the rounds.",
+    "CPU: of the server process, user and system, per call, with its least and most.",
+    "syscalls: system calls on sockets and pollers, per call; those of tokio's runtime and of a server of one's \
+     own are not counted: –.",
+    "switches: context switches of the server's threads, per call; where threads ended meanwhile they took \
+     their counts along: –.",
+    "memory: growth of the server's heap and stacks, from before the first connection to after the last, without \
+     the kernel's socket buffers; of connections that come and go it is not known: –.",
+    "*: the load generator kept its core busy, so that a faster server would not have shown.",
+];
 
 const fn column(name: &'static str, figure: fn(&Cell) -> String) -> Column {
     Column {

@@ -3,10 +3,9 @@
 //! It is told model, loops and address by the environment. `proc_listener.rs` finds out whether the
 //! process is the server itself, `tail.rs` keeps what it printed last.
 
-use super::server_process::spawn_on;
-use super::subject::{LabServer, OwnServer};
+use super::subject::{LabServer, OwnProgram};
 use super::tail::Tail;
-use crate::affinity::Cores;
+use crate::affinity::{self, Cores};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::proc_listener;
@@ -50,7 +49,7 @@ impl CommandProcess {
     ///
     /// It inherits the core of the server, and the calling thread goes on to the load generator's.
     pub fn start(
-        own: &OwnServer,
+        program: &OwnProgram,
         model: Model,
         cores: Option<Cores>,
         interrupt: &Interrupt,
@@ -60,7 +59,7 @@ impl CommandProcess {
         let (output, writer) = io::pipe()?;
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("exec {}", own.command)])
+            .args(["-c", &format!("exec {}", program.command)])
             .env("KETTLE_MODEL", model.name())
             .env("KETTLE_LOOPS", "1")
             .env("KETTLE_LISTEN", address.to_string())
@@ -69,7 +68,7 @@ impl CommandProcess {
             .stderr(writer)
             // Ctrl-C is for the lab, which then ends its servers.
             .process_group(Pid::from_child(&guard).as_raw_pid());
-        let child = spawn_on(&mut command, cores)?;
+        let child = affinity::spawn_server(&mut command, cores)?;
         // It holds the writing end of the pipe, whose end would otherwise not be seen.
         drop(command);
         let server = Self {
@@ -79,13 +78,13 @@ impl CommandProcess {
             url: format!("kettle://{address}"),
             tail: Tail::of(output)?,
         };
-        let ready = server.wait_until_ready(own, interrupt);
-        ready.map_err(|why| server.explain(own, model, &why))?;
+        let ready = server.wait_until_ready(program, interrupt);
+        ready.map_err(|why| server.explain(program, model, &why))?;
         Ok(server)
     }
 
-    fn wait_until_ready(&self, own: &OwnServer, interrupt: &Interrupt) -> Result<(), String> {
-        let until = Instant::now() + own.start_timeout;
+    fn wait_until_ready(&self, program: &OwnProgram, interrupt: &Interrupt) -> Result<(), String> {
+        let until = Instant::now() + program.start_timeout;
         loop {
             if let Some(how) = self.ended().map_err(|error| error.to_string())? {
                 self.tail.wait_for_end();
@@ -101,7 +100,7 @@ impl CommandProcess {
                 return Err(format!(
                     "nobody listens on {} after {:?}: the server must take its address from \
                      KETTLE_LISTEN, as Server::builder().from_env() does",
-                    self.address, own.start_timeout
+                    self.address, program.start_timeout
                 ));
             }
             thread::sleep(LOOK_AGAIN);
@@ -136,10 +135,10 @@ impl CommandProcess {
         ))
     }
 
-    fn explain(&self, own: &OwnServer, model: Model, why: &str) -> Failure {
+    fn explain(&self, program: &OwnProgram, model: Model, why: &str) -> Failure {
         Failure::Text(format!(
             "the server `{}` did not start on model {model}: {why}{}",
-            own.command,
+            program.command,
             self.last_words()
         ))
     }

@@ -1,15 +1,16 @@
 //! One turn of one model under one load.
 
 use super::cell::{Reason, Round};
+use super::clients::Clients;
 use super::plan::{Plan, Row, serves_one};
-use super::subject::LabServer;
+use super::servers::{Sample, Servers};
+use super::subject::Calls;
 use super::traffic::Work;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{Connected, Generator, Observer, Record, Unserved};
-use crate::proc_sample::{ProcSample, anonymous_bytes};
-use crate::server_counts::ServerCounts;
+use crate::load::{Held, Observer, Record, open_loop_model};
+use crate::proc_sample::ProcSample;
 use kettle::{Model, Probe};
 
 /// What all turns share.
@@ -40,10 +41,8 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
     if let Probe::Refused(why) = row.model.probe() {
         return Ok(Measured::Reason(Reason::NotHere { why }));
     }
-    let subject = &setup.plan.subject;
-    let measured = subject
-        .start(row.model, setup.cores, setup.interrupt)
-        .and_then(|mut server| load(setup, row, server.as_mut()));
+    let servers = Servers::start(&setup.plan.subject, row, setup.cores, setup.interrupt);
+    let measured = servers.and_then(|mut servers| load(setup, row, &mut servers));
     match measured {
         _ if setup.interrupt.is_set() => Ok(Measured::Interrupted),
         Ok(measured) => Ok(measured),
@@ -53,79 +52,51 @@ pub fn measure(setup: &Setup<'_>, row: &Row) -> Result<Measured, Failure> {
     }
 }
 
-fn load(setup: &Setup<'_>, row: &Row, server: &mut dyn LabServer) -> Result<Measured, Failure> {
-    let mut generator = Generator::new(Model::Epoll, setup.interrupt.clone())?;
-    if row.load.work == Work::Churn {
-        return churn(setup, row, server, &mut generator);
-    }
-    let before = anonymous_bytes(server.id());
-    let idle = generator.connect(server.url(), row.load.idle, row.connect_timeout())?;
-    let busy = generator.connect(server.url(), row.load.connections, row.connect_timeout())?;
-    if setup.interrupt.is_set() {
-        return Ok(Measured::Interrupted);
-    }
-    let after = anonymous_bytes(server.id());
-    if 0 < idle.unserved.count + busy.unserved.count {
-        let counts = server.counts()?;
-        let refused = counts.map(|counts| counts.connections_refused);
-        return Ok(Measured::Reason(why_unserved(
-            row.model, &idle, &busy, refused,
-        )));
-    }
-    let (call, pace) = (setup.plan.subject.call(&row.load), row.load.pace());
+fn load(setup: &Setup<'_>, row: &Row, servers: &mut Servers) -> Result<Measured, Failure> {
+    let calls = setup.plan.subject.calls(&row.load);
+    let model = match calls {
+        Calls::Same(_) => Model::Epoll,
+        Calls::Script(_) => open_loop_model(row.load.total()),
+    };
+    let mut clients = Clients::new(model, setup.interrupt)?;
+    let memory = match row.load.work {
+        // They come and go, so that none of them can be told to be unserved, or what it holds.
+        Work::Churn => None,
+        _ => {
+            let before = servers.memory();
+            let held = clients.connect(servers, row)?;
+            if setup.interrupt.is_set() {
+                return Ok(Measured::Interrupted);
+            }
+            if 0 < held.unserved.count {
+                let counts = servers.counts()?;
+                let refused = counts.map(|counts| counts.refused);
+                return Ok(Measured::Reason(why_unserved(row, &held, refused)));
+            }
+            growth(before, servers.memory(), row.load.total())
+        }
+    };
+    let url = servers.first_url().to_owned();
     let mut samples = Samples {
-        server,
+        servers,
         taken: Vec::with_capacity(2),
     };
-    let record = generator.run(&busy.channels, call, pace, setup.plan.window, &mut samples)?;
-    let memory = growth(before, after, row.load.total());
+    let record = clients.run(row, &url, &calls, setup.plan.window, &mut samples)?;
     samples.round(&record, memory)
 }
 
-/// Connections come and go, so that none of them can be told to be unserved, or what it holds.
-fn churn(
-    setup: &Setup<'_>,
-    row: &Row,
-    server: &mut dyn LabServer,
-    generator: &mut Generator,
-) -> Result<Measured, Failure> {
-    let url = server.url().to_owned();
-    let call = setup.plan.subject.call(&row.load);
-    let mut samples = Samples {
-        server,
-        taken: Vec::with_capacity(2),
-    };
-    let (callers, window) = (row.load.connections, setup.plan.window);
-    let record = generator.churn(&url, callers, &call, window, &mut samples)?;
-    samples.round(&record, None)
-}
-
-/// What a server had counted and cost at one moment.
-#[derive(Debug)]
-struct Sample {
-    /// `None` of a server that does not tell.
-    counts: Option<ServerCounts>,
-    cost: ProcSample,
-    /// Of the load generator, which is this process.
-    generator: ProcSample,
-}
-
-/// Takes a sample where the measurement begins and where it ends.
+/// Takes a sample of the servers and of the load generator, which is this process, where the measurement
+/// begins and where it ends.
 struct Samples<'a> {
-    server: &'a mut dyn LabServer,
-    taken: Vec<Sample>,
+    servers: &'a mut Servers,
+    taken: Vec<(Sample, ProcSample)>,
 }
 
 impl Samples<'_> {
     fn take(&mut self) -> Result<(), Failure> {
-        let counts = self.server.counts()?;
-        let cost = ProcSample::read(self.server.id())?;
+        let servers = self.servers.sample()?;
         let generator = ProcSample::read(std::process::id())?;
-        self.taken.push(Sample {
-            counts,
-            cost,
-            generator,
-        });
+        self.taken.push((servers, generator));
         Ok(())
     }
 
@@ -134,7 +105,13 @@ impl Samples<'_> {
             let text = "the measurement did not come to its end";
             return Err(Failure::Text(text.to_owned()));
         };
-        Ok(Measured::Round(Box::new(round(record, begin, end, memory))))
+        let generator = end.1.since(&begin.1);
+        let round = round(record, &begin.0, &end.0);
+        Ok(Measured::Round(Box::new(Round {
+            memory_bytes_per_connection: memory,
+            generator_cores: Some(generator.nanos as f64 / 1e9 / record.seconds),
+            ..round
+        })))
     }
 }
 
@@ -150,15 +127,14 @@ impl Observer for Samples<'_> {
 
 /// The server's own count of calls is what its costs are divided by: both were taken at the same
 /// moments. Of a server that does not count, it is the answers that came in between.
-fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> Round {
+fn round(record: &Record, begin: &Sample, end: &Sample) -> Round {
     let counted = begin.counts.as_ref().zip(end.counts.as_ref());
     let calls = counted.map(|(begin, end)| end.calls.saturating_sub(begin.calls));
     let calls = calls.unwrap_or(record.count);
     let per_call = |count: f64| count / calls as f64;
-    let cost = end.cost.since(&begin.cost);
-    let generator = end.generator.since(&begin.generator);
+    let cost = end.cost_since(begin);
     let system_calls = counted.and_then(|(begin, end)| {
-        let (begin, end) = (begin.system_calls.total, end.system_calls.total);
+        let (begin, end) = (begin.system_calls, end.system_calls);
         // Those of a runtime are nobody's count.
         (0 < end).then(|| end.saturating_sub(begin) as f64)
     });
@@ -168,12 +144,13 @@ fn round(record: &Record, begin: &Sample, end: &Sample, memory: Option<f64>) -> 
         rps: record.rps(),
         latency: record.latencies.percentiles(),
         errors: record.errors.clone(),
+        skipped: record.skipped,
         cpu_us_per_call: per_call(cost.nanos as f64 / 1000.0),
         cpu_source: cost.source,
         system_calls_per_call: system_calls.map(per_call),
         switches_per_call: cost.switches.map(|switches| per_call(switches as f64)),
-        memory_bytes_per_connection: memory,
-        generator_cores: Some(generator.nanos as f64 / 1e9 / record.seconds),
+        memory_bytes_per_connection: None,
+        generator_cores: None,
     }
 }
 
@@ -181,74 +158,80 @@ fn growth(before: Option<u64>, after: Option<u64>, connections: usize) -> Option
     Some((after? as f64 - before? as f64) / connections as f64)
 }
 
-/// `refused` is what the server counted; one that does not count has told its clients.
-fn why_unserved(model: Model, idle: &Connected, busy: &Connected, refused: Option<u64>) -> Reason {
-    let served = idle.channels.len() + busy.channels.len();
-    let unserved = [&idle.unserved, &busy.unserved];
-    let count: usize = unserved.iter().map(|unserved| unserved.count).sum();
-    let timed_out: usize = unserved.iter().map(|unserved| unserved.timed_out).sum();
-    let told: usize = unserved.iter().map(|unserved| unserved.refused).sum();
-    let first = |unserved: &&Unserved| unserved.first.clone();
-    if 0 < refused.unwrap_or(told as u64) {
-        return Reason::Refused { at: served };
+/// `refused` is what the servers counted; those that do not count have told their clients.
+fn why_unserved(row: &Row, held: &Held, refused: Option<u64>) -> Reason {
+    let Held { served, unserved } = held;
+    if 0 < refused.unwrap_or(unserved.refused as u64) {
+        return Reason::Refused { at: *served };
     }
-    if serves_one(model) && timed_out == count {
+    if serves_one(row.model) && unserved.timed_out == unserved.count {
         return Reason::Waits {
-            served,
-            of: served + count,
+            served: *served,
+            of: row.load.total(),
         };
     }
-    let why = unserved.iter().find_map(first).unwrap_or_default();
+    let why = unserved.first.as_deref().unwrap_or_default();
+    let (count, tried) = (unserved.count, served + unserved.count);
     Reason::Failed {
-        why: format!("{count} of {} connections: {why}", served + count),
+        why: format!("{count} of {tried} connections: {why}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::traffic::Load;
+    use kettle::Model;
 
-    fn connected(unserved: usize, timed_out: usize) -> Connected {
-        let first = (0 < unserved).then(|| "the first reason".to_owned());
-        let unserved = Unserved {
-            count: unserved,
-            timed_out,
-            refused: 0,
-            first,
-        };
-        Connected {
-            channels: Vec::new(),
-            unserved,
+    const LOAD: Load = Load::new(64, 1, 1000);
+
+    fn row(model: Model) -> Row {
+        Row {
+            model,
+            load: LOAD,
+            alone: false,
         }
+    }
+
+    fn held(served: usize, unserved: usize, timed_out: usize) -> Held {
+        let mut held = Held {
+            served,
+            ..Held::default()
+        };
+        held.unserved.count = unserved;
+        held.unserved.timed_out = timed_out;
+        held.unserved.first = Some("the first reason".to_owned());
+        held
     }
 
     #[test]
     fn only_blocking_may_let_connections_wait() {
-        let (none, some) = (connected(0, 0), connected(63, 63));
-        let reason = why_unserved(Model::Blocking, &none, &some, Some(0));
-        assert_eq!(reason, Reason::Waits { served: 0, of: 63 });
-        let reason = why_unserved(Model::Epoll, &none, &some, None);
+        let some = held(1, 511, 511);
+        let reason = why_unserved(&row(Model::Blocking), &some, Some(0));
+        assert_eq!(reason.to_string(), "waits (1 of 1064 served)");
+        let reason = why_unserved(&row(Model::Epoll), &some, None);
         assert!(matches!(reason, Reason::Failed { .. }), "{reason}");
     }
 
     #[test]
     fn a_limit_is_told_apart_from_a_failure() {
-        let (none, some) = (connected(0, 0), connected(5, 1));
+        let some = held(7, 5, 1);
         assert_eq!(
-            why_unserved(Model::Select, &none, &some, Some(5)),
-            Reason::Refused { at: 0 }
+            why_unserved(&row(Model::Select), &some, Some(5)),
+            Reason::Refused { at: 7 }
         );
-        let reason = why_unserved(Model::Blocking, &some, &none, None).to_string();
-        assert_eq!(reason, "FAILED: 5 of 5 connections: the first reason");
+        let reason = why_unserved(&row(Model::Blocking), &some, None).to_string();
+        assert_eq!(reason, "FAILED: 5 of 12 connections: the first reason");
     }
 
     #[test]
     fn a_server_that_does_not_count_tells_its_clients() {
-        let (none, mut some) = (connected(0, 0), connected(5, 0));
+        let mut some = held(0, 5, 0);
         some.unserved.refused = 1;
         let refused = Reason::Refused { at: 0 };
-        assert_eq!(why_unserved(Model::Select, &none, &some, None), refused);
-        let counted = why_unserved(Model::Select, &none, &some, Some(0));
+        let row = row(Model::Select);
+        assert_eq!(why_unserved(&row, &some, None), refused);
+        let counted = why_unserved(&row, &some, Some(0));
         assert_ne!(counted, refused, "its own count goes before");
     }
 

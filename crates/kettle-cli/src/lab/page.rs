@@ -3,13 +3,14 @@
 mod chart;
 
 use super::cell::{Cell, Round, spread};
-use super::column::Column;
+use super::column::{Column, LEGEND};
 use super::plan::Plan;
 use super::raw::{self, Machine};
 use super::traffic::Load;
-use super::{LoadResults, Results, report};
+use super::verdict::{by_figures, not_measured};
+use super::{LoadResults, Results, conclusion, markdown};
 use crate::failure::Failure;
-use crate::table::number;
+use crate::table::{grouped, number};
 use chart::{Chart, Line};
 use kettle::Model;
 use std::fmt::Write;
@@ -22,21 +23,28 @@ const STYLE: &str = include_str!("page/style.css");
 /// The files in the folder.
 const PAGE: &str = "index.html";
 const RAW: &str = "results.json";
+const TABLES: &str = "tables.md";
 
 /// Whether a report can be written into this folder, before time is spent on it. Makes the folder.
 pub fn try_folder(folder: &Path) -> Result<(), Failure> {
     let made = fs::create_dir_all(folder);
     made.map_err(|error| Failure::because(format!("cannot make {}", folder.display()), &error))?;
-    raw::try_file(&folder.join(PAGE))?;
-    raw::try_file(&folder.join(RAW))
+    let mut files = [PAGE, RAW, TABLES].iter();
+    files.try_for_each(|file| raw::try_file(&folder.join(file)))
 }
 
 /// Writes the page, and everything that was found out beside it.
 pub fn write(plan: &Plan, results: &Results, folder: &Path) -> Result<(), Failure> {
     raw::write(plan, results, &folder.join(RAW))?;
-    let path = folder.join(PAGE);
-    fs::write(&path, page(plan, results))
-        .map_err(|error| Failure::because(format!("cannot write {}", path.display()), &error))
+    let texts = [
+        (PAGE, page(plan, results)),
+        (TABLES, markdown::tables(plan, results)),
+    ];
+    texts.into_iter().try_for_each(|(file, text)| {
+        let path = folder.join(file);
+        fs::write(&path, text)
+            .map_err(|error| Failure::because(format!("cannot write {}", path.display()), &error))
+    })
 }
 
 fn page(plan: &Plan, results: &Results) -> String {
@@ -47,12 +55,15 @@ fn page(plan: &Plan, results: &Results) -> String {
     );
     heading(plan, results, &mut page);
     recommendations(results, &mut page);
-    verdicts(results, &mut page);
+    if !results.verdicts.is_empty() {
+        verdicts(results, &mut page);
+    }
     heat_map(plan, results, &mut page);
     charts(plan, results, &mut page);
     for load in &results.loads {
         table(load, &mut page);
     }
+    legend(&mut page);
     page.push_str("</body>\n</html>\n");
     page
 }
@@ -64,9 +75,6 @@ fn heading(plan: &Plan, results: &Results, page: &mut String) {
         cores,
         ..
     } = raw::machine(results);
-    let command: Vec<_> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
     let rounds = format!(
         "{} of {:?} in turns, {}",
         plan.rounds, plan.window.duration, plan.subject
@@ -78,12 +86,20 @@ fn heading(plan: &Plan, results: &Results, page: &mut String) {
         ("machine", format!("{processor}, {cores} cores")),
         ("kernel", format!("Linux {kernel}")),
         ("rounds", rounds),
-        ("command", command.join(" ")),
+        ("command", raw::command().join(" ")),
     ] {
         let text = escaped(&text);
         let _ = writeln!(page, "<dt>{term}</dt><dd><code>{text}</code></dd>");
     }
     page.push_str("</dl>\n");
+    if let Some(replay) = plan.subject.replay() {
+        let mut summary = Vec::new();
+        replay
+            .write_summary(&mut summary)
+            .expect("a vector takes everything");
+        let summary = escaped(&String::from_utf8_lossy(&summary));
+        let _ = writeln!(page, "<pre>{summary}</pre>");
+    }
     if results.interrupted {
         page.push_str("<p><strong>Interrupted: not everything was measured.</strong></p>\n");
     }
@@ -91,16 +107,24 @@ fn heading(plan: &Plan, results: &Results, page: &mut String) {
 
 fn recommendations(results: &Results, page: &mut String) {
     page.push_str("<h2>What to use</h2>\n<dl>\n");
-    for load in &results.loads {
-        let text = escaped(&report::conclusion(load));
-        let _ = writeln!(page, "<dt>{}</dt><dd>{text}</dd>", load.load);
+    let of_loads = results.loads.iter();
+    let of_loads = of_loads.map(|it| (it.load.to_string(), conclusion::of_load(it)));
+    let of_run = conclusion::of_run(&results.loads);
+    for (what, conclusion) in of_loads.chain(of_run.map(|it| ("all loads".to_owned(), it))) {
+        let text = escaped(&conclusion.recommendation);
+        let notes = escaped(&conclusion.notes.join(" "));
+        let _ = writeln!(
+            page,
+            "<dt>{what}</dt><dd>{text} <small>{notes}</small></dd>"
+        );
     }
     page.push_str("</dl>\n");
 }
 
 fn verdicts(results: &Results, page: &mut String) {
     page.push_str("<h2>What is said of the models</h2>\n<ul class=\"verdicts\">\n");
-    for verdict in &results.verdicts {
+    let (judged, _) = by_figures(&results.verdicts);
+    for verdict in judged {
         let (outcome, figures) = (verdict.outcome, escaped(&verdict.figures));
         let _ = writeln!(
             page,
@@ -109,6 +133,9 @@ fn verdicts(results: &Results, page: &mut String) {
         );
     }
     page.push_str("</ul>\n");
+    if let Some(line) = not_measured(&results.verdicts) {
+        let _ = writeln!(page, "<p class=\"soft\">{line}</p>");
+    }
 }
 
 /// Models by loads, coloured by how much dearer than the cheapest.
@@ -184,19 +211,31 @@ fn charts(plan: &Plan, results: &Results, page: &mut String) {
         axis: "connections",
         places: busy
             .iter()
-            .map(|it| it.load.connections.to_string())
+            .map(|it| grouped(it.load.connections as u64))
             .collect(),
         lines: lines(plan, &busy),
     };
     let by_idle = Chart {
         title: "CPU µs per call of 64 connections over idle ones beside them",
-        axis: "idle connections",
-        places: idle.iter().map(|it| it.load.idle.to_string()).collect(),
+        axis: match idle.iter().any(|it| 1 < it.load.processes) {
+            true => "idle connections (on so many server processes)",
+            false => "idle connections",
+        },
+        places: idle.iter().map(|it| idle_place(&it.load)).collect(),
         lines: lines(plan, &idle),
     };
     page.extend([by_connections, by_idle].iter().filter_map(Chart::svg));
     if let Some(load) = busy.last() {
         page.extend(latencies(plan, load));
+    }
+}
+
+/// A number of idle connections, and on how many server processes they are.
+fn idle_place(load: &Load) -> String {
+    let idle = grouped(load.idle as u64);
+    match load.processes {
+        1 => idle,
+        processes => format!("{idle} on {processes}"),
     }
 }
 
@@ -272,6 +311,14 @@ fn table(results: &LoadResults, page: &mut String) {
     page.push_str("</table></div>\n");
 }
 
+fn legend(page: &mut String) {
+    page.push_str("<h2>How to read the tables</h2>\n<ul class=\"soft\">\n");
+    for sentence in LEGEND {
+        let _ = writeln!(page, "<li>{}</li>", escaped(sentence));
+    }
+    page.push_str("</ul>\n");
+}
+
 /// As text of a page or in quotes.
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
@@ -283,7 +330,7 @@ mod tests {
     use super::*;
     use crate::lab::cell::Reason;
     use crate::lab::plan::Row;
-    use crate::lab::subject::Subject;
+    use crate::lab::subject::{Subject, Transport};
     use crate::load::Window;
     use std::time::Duration;
 
@@ -305,18 +352,24 @@ mod tests {
     }
 
     fn made_up() -> String {
-        let loads = [Load::new(1, 1, 0), Load::new(64, 1, 0)];
+        made_up_of(&[Load::new(1, 1, 0), Load::new(64, 1, 0)])
+    }
+
+    fn made_up_of(loads: &[Load]) -> String {
         let plan = Plan {
             models: vec![Model::Blocking, Model::Epoll],
             loads: loads.to_vec(),
-            subject: Subject::Echo { payload: 128 },
+            subject: Subject::Echo {
+                payload: 128,
+                transport: Transport::Tcp,
+            },
             rounds: 3,
             window: Window {
                 warmup: Duration::ZERO,
                 duration: Duration::from_secs(1),
             },
         };
-        let loads: Vec<_> = loads.map(results).into();
+        let loads: Vec<_> = loads.iter().copied().map(results).collect();
         let results = Results {
             verdicts: crate::lab::verdict::verdicts(&loads),
             loads,
@@ -335,9 +388,19 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("FAILED: &lt;b&gt;&quot;no&quot;"), "{page}");
-        assert!(page.contains("<span class=\"tag not measured\">not measured</span>"));
+        assert!(page.contains("not asked for: blocking, threads"), "{page}");
+        assert!(page.contains("<dt>all loads</dt>"), "{page}");
         assert_eq!(page.matches("<svg").count(), 2, "connections and latencies");
-        assert!(page.contains("Only epoll was measured."));
+        assert!(page.contains("Only epoll was measured: 5.00 µs"));
+    }
+
+    #[test]
+    fn costs_are_drawn_over_idle_connections() {
+        let idle = [0, 19_000, 40_000].map(|idle| Load::new(64, 1, idle).with_processes_of(19_936));
+        let page = made_up_of(&idle);
+        for place in [">0</text>", ">19,000</text>", ">40,000 on 3</text>"] {
+            assert!(page.contains(place), "{place}: {page}");
+        }
     }
 
     #[test]

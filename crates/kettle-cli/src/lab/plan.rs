@@ -14,6 +14,9 @@ pub const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// but a thousand new threads on a busy one take their time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Threads that a server of `threads` has unless told otherwise; see `ServerBuilder::threads_max`.
+const THREADS_MAX: usize = 4096;
+
 /// What starting a server takes, at most, on a machine like those it was measured on.
 const START: Duration = Duration::from_millis(60);
 
@@ -73,27 +76,28 @@ impl Plan {
         rows
     }
 
-    /// Turns of all models under all loads.
-    pub fn steps(&self) -> usize {
-        let rows: usize = self.loads.iter().map(|&load| self.rows(load).len()).sum();
-        rows * self.rounds
-    }
-
     /// How long all of it will take.
     pub fn estimate(&self) -> Duration {
         let rows = self.loads.iter().flat_map(|&load| self.rows(load));
-        rows.map(|row| self.estimate_row(&row)).sum()
+        let turns = rows.flat_map(|row| (1..=self.rounds).map(move |round| (row, round)));
+        turns
+            .map(|(row, round)| self.estimate_turn(&row, round))
+            .sum()
     }
 
-    fn estimate_row(&self, row: &Row) -> Duration {
-        let connect = START + CONNECT * row.load.total() as u32;
-        let connections_max = row.model.traits().driver_connections_max;
-        match connections_max {
-            _ if serves_one(row.model) && 1 < row.load.total() => connect + WAIT_TIMEOUT,
-            Some(max) if !row.model.traits().thread_per_connection && max < row.load.total() => {
-                connect
-            }
-            _ => (connect + self.window.warmup + self.window.duration) * self.rounds as u32,
+    /// How long a turn of a row will take in a round. A model that does not serve all connections has one
+    /// turn, in which that is found out.
+    pub fn estimate_turn(&self, row: &Row, round: usize) -> Duration {
+        let Row { model, load, .. } = *row;
+        let served = load
+            .total()
+            .min(connections_max(model).saturating_mul(load.processes));
+        let connect = START * load.processes as u32 + CONNECT * served as u32;
+        match (served == load.total(), round) {
+            (true, _) => connect + self.window.warmup + self.window.duration,
+            (false, 1) if serves_one(model) => connect + WAIT_TIMEOUT,
+            (false, 1) => connect,
+            (false, _) => Duration::ZERO,
         }
     }
 }
@@ -114,6 +118,15 @@ pub fn serves_one(model: Model) -> bool {
     traits.driver_connections_max == Some(1) && !traits.thread_per_connection
 }
 
+/// Connections that a server process of this model serves at once.
+fn connections_max(model: Model) -> usize {
+    let traits = model.traits();
+    match traits.thread_per_connection {
+        true => THREADS_MAX,
+        false => traits.driver_connections_max.unwrap_or(usize::MAX),
+    }
+}
+
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.alone {
@@ -126,6 +139,7 @@ impl fmt::Display for Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::subject::Transport;
 
     fn plan(loads: &[Load]) -> Plan {
         let window = Window {
@@ -135,7 +149,10 @@ mod tests {
         Plan {
             models: Model::ALL.to_vec(),
             loads: loads.to_vec(),
-            subject: Subject::Echo { payload: 128 },
+            subject: Subject::Echo {
+                payload: 128,
+                transport: Transport::Tcp,
+            },
             rounds: 3,
             window,
         }
@@ -182,6 +199,23 @@ mod tests {
         };
         let (idle, busy) = (estimate(1000), estimate(0));
         assert!(idle < busy, "select is over its limit: {idle:?} < {busy:?}");
+    }
+
+    #[test]
+    fn more_threads_than_a_server_has_are_not_measured() {
+        let turn = |idle, round| {
+            let load = Load::new(64, 1, idle);
+            let model = Model::Threads;
+            let row = Row {
+                model,
+                load,
+                alone: false,
+            };
+            plan(&[load]).estimate_turn(&row, round)
+        };
+        assert_eq!(turn(1000, 1), turn(1000, 2));
+        assert_eq!(turn(9000, 2), Duration::ZERO);
+        assert_eq!(turn(9000, 1), turn(40_000, 1), "it is full");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use super::cell::{Cell, Reason, Round};
 use super::plan::{Plan, WAIT_TIMEOUT};
+use super::replay::{RawReplay, Replay};
 use super::subject::Subject;
 use super::traffic::Load;
 use super::verdict::Verdict;
-use super::{LoadResults, Results, report};
+use super::{LoadResults, Results, conclusion};
 use crate::failure::Failure;
 use serde::Serialize;
 use std::fs::{self, File};
@@ -23,6 +24,8 @@ struct Raw<'a> {
     machine: Machine,
     settings: Settings<'a>,
     loads: Vec<RawLoad<'a>>,
+    /// Of all loads together; null of one.
+    conclusion: Option<String>,
     verdicts: &'a [Verdict],
 }
 
@@ -45,9 +48,11 @@ struct Settings<'a> {
     models: Vec<&'a str>,
     /// Null of a server of one's own, and the other way round.
     payload: Option<usize>,
+    transport: Option<String>,
     server: Option<&'a str>,
     call: Option<&'a str>,
     message_bytes: Option<usize>,
+    replay: Option<RawReplay<'a>>,
     rounds: usize,
     warmup_s: f64,
     duration_s: f64,
@@ -97,29 +102,34 @@ fn raw<'a>(plan: &'a Plan, results: &'a Results) -> Raw<'a> {
         .unwrap_or_default();
     Raw {
         kettle: env!("CARGO_PKG_VERSION"),
-        command: std::env::args_os()
-            .map(|arg| arg.to_string_lossy().into_owned())
-            .collect(),
+        command: command(),
         ended_unix_s: since_1970.as_secs(),
         interrupted: results.interrupted,
         machine: machine(results),
         settings: settings(plan),
         loads: results.loads.iter().map(raw_load).collect(),
+        conclusion: conclusion::of_run(&results.loads).map(|it| it.to_string()),
         verdicts: &results.verdicts,
     }
 }
 
 fn settings(plan: &Plan) -> Settings<'_> {
-    let (payload, own) = match &plan.subject {
-        Subject::Echo { payload } => (Some(*payload), None),
+    let (echo, own) = match &plan.subject {
+        Subject::Echo { payload, transport } => (Some((*payload, transport)), None),
         Subject::Own(own) => (None, Some(own)),
+        Subject::Replay(_) => (None, None),
     };
     Settings {
         models: plan.models.iter().map(|model| model.name()).collect(),
-        payload,
-        server: own.map(|own| own.command.as_str()),
+        payload: echo.map(|(payload, _)| payload),
+        transport: echo.map(|(_, transport)| transport.to_string()),
+        server: plan
+            .subject
+            .program()
+            .map(|program| program.command.as_str()),
         call: own.map(|own| own.path.trim_start_matches('/')),
         message_bytes: own.map(|own| own.message.len()),
+        replay: plan.subject.replay().map(Replay::raw),
         rounds: plan.rounds,
         warmup_s: plan.window.warmup.as_secs_f64(),
         duration_s: plan.window.duration.as_secs_f64(),
@@ -130,7 +140,7 @@ fn settings(plan: &Plan) -> Settings<'_> {
 fn raw_load(results: &LoadResults) -> RawLoad<'_> {
     RawLoad {
         load: results.load,
-        conclusion: report::conclusion(results),
+        conclusion: conclusion::of_load(results).to_string(),
         rows: results.cells.iter().map(raw_row).collect(),
     }
 }
@@ -143,6 +153,14 @@ fn raw_row(cell: &Cell) -> RawRow<'_> {
         rounds: &cell.rounds,
         reason: cell.reason.as_ref(),
     }
+}
+
+/// What was asked for.
+pub fn command() -> Vec<String> {
+    let arguments = std::env::args_os();
+    arguments
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// The machine that the results are from.

@@ -1,16 +1,22 @@
 //! What the lab prints.
 
 use super::cell::Cell;
-use super::column::Column;
-use super::conclusion::{Contender, conclude};
+use super::column::{Column, LEGEND};
+use super::conclusion::{self, Conclusion};
 use super::plan::{Plan, WAIT_TIMEOUT};
-use super::subject::Subject;
+use super::replay;
+use super::verdict::{by_figures, not_measured};
 use super::{LoadResults, Results};
 use crate::affinity::Cores;
 use crate::load::Errors;
-use crate::table::Table;
+use crate::table::{Table, bar, counted};
 use std::io::{self, Write};
 use std::iter;
+
+/// Columns of a bar, and between it and the table. What is shorter shows nothing.
+const BAR_MIN: usize = 5;
+const BAR_MAX: usize = 16;
+const BAR_GAP: usize = 2;
 
 /// Prints what will be measured, and how long that takes.
 pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> io::Result<()> {
@@ -24,55 +30,83 @@ pub fn write_heading(plan: &Plan, cores: Option<Cores>, out: &mut dyn Write) -> 
         }
         None => "server and load generator share the only core".to_owned(),
     };
-    let seconds = plan.estimate().as_secs_f64().ceil();
+    let seconds = plan.estimate().as_secs_f64();
+    let time = match seconds < 120.0 {
+        true => format!("{:.0} s", seconds.ceil()),
+        false => format!("{:.0} minutes", (seconds / 60.0).ceil()),
+    };
     writeln!(
         out,
-        "Comparing {} on loopback: {}, {} rounds of {:?} in turns, {place}.",
+        "Comparing {}: {}, {} of {:?} in turns, {place}.",
         models.join(", "),
         plan.subject,
-        plan.rounds,
+        counted(plan.rounds, "round"),
         plan.window.duration,
     )?;
-    writeln!(out, "This takes about {seconds} s.")?;
+    writeln!(out, "This takes about {time}.")?;
+    if let Some(replay) = plan.subject.replay() {
+        writeln!(out)?;
+        replay.write_summary(out)?;
+    }
     out.flush()
 }
 
-/// Prints the table of a load, what failed, and the conclusion.
-pub fn write_load(results: &LoadResults, out: &mut dyn Write) -> io::Result<()> {
+/// Prints the table of a load, what failed, and the conclusion. Where lines have so many columns there are
+/// bars beside the table, if it leaves room.
+pub fn write_load(
+    results: &LoadResults,
+    columns: Option<usize>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let load = &results.load;
     writeln!(out)?;
     writeln!(out, "{load}   {}", load.in_words())?;
-    write!(out, "{}", table(&results.cells))?;
+    write!(out, "{}", table(&results.cells, columns))?;
     for cell in &results.cells {
         write_failures(cell, out)?;
     }
-    writeln!(out, "→ {}", conclusion(results))?;
+    replay::write_remarks(results, out)?;
+    write_conclusion("→ ", &conclusion::of_load(results), out)?;
     out.flush()
+}
+
+fn write_conclusion(head: &str, conclusion: &Conclusion, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{head}{}", conclusion.recommendation)?;
+    match conclusion.notes.as_slice() {
+        [] => Ok(()),
+        notes => writeln!(out, "  {}", notes.join(" ")),
+    }
 }
 
 /// Prints what the figures say to what is claimed of the models, and how the tables are to be read.
 pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out)?;
-    for verdict in &results.verdicts {
+    if let Some(conclusion) = conclusion::of_run(&results.loads) {
+        let loads = results.loads.len();
+        writeln!(out)?;
+        write_conclusion(&format!("All {loads} loads together → "), &conclusion, out)?;
+    }
+    if !results.verdicts.is_empty() {
+        writeln!(out)?;
+    }
+    let (judged, _) = by_figures(&results.verdicts);
+    for verdict in judged {
         let (outcome, claim) = (verdict.outcome.to_string(), verdict.claim);
         writeln!(out, "{outcome:<12}  {claim}")?;
         writeln!(out, "{:<12}  {}", "", verdict.figures)?;
     }
+    if let Some(line) = not_measured(&results.verdicts) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out)?;
-    writeln!(
-        out,
-        "Every figure is the median of the rounds; CPU: of the server process, user and system, \
-         with\nits least and most; system calls: on sockets and pollers; switches: context switches \
-         of the\nserver's threads; memory: growth of the server's heap and stacks, from before the \
-         first\nconnection to after the last, without the kernel's socket buffers. `waits`: not served \
-         within {WAIT_TIMEOUT:?}.\n*: the load generator kept its core busy, so that a faster server would not \
-         have shown."
-    )?;
-    if let Subject::Own(_) = plan.subject {
+    for sentence in LEGEND {
+        writeln!(out, "{sentence}")?;
+    }
+    writeln!(out, "`waits`: not served within {WAIT_TIMEOUT:?}.")?;
+    if plan.subject.program().is_some() {
         writeln!(
             out,
-            "Only `kettle serve` counts its system calls, so those of this server are not known: –. \
-             Its calls are\nthe answers that the load generator got."
+            "Only `kettle serve` counts its calls, so those of this server are the answers that the load \
+             generator got."
         )?;
     }
     if results.interrupted {
@@ -84,34 +118,34 @@ pub fn write_ending(plan: &Plan, results: &Results, out: &mut dyn Write) -> io::
     out.flush()
 }
 
-/// What follows from the figures of a load.
-pub fn conclusion(results: &LoadResults) -> String {
-    let costs: Vec<_> = results
-        .compared()
-        .map(|cell| (cell.row.model.name(), cell.costs()))
-        .collect();
-    let contenders: Vec<_> = costs
-        .iter()
-        .map(|(name, costs)| Contender { name, costs })
-        .collect();
-    conclude(&contenders)
+fn table(cells: &[Cell], columns: Option<usize>) -> Table {
+    let plain = table_with(cells, 0);
+    let room = columns.unwrap_or(0).saturating_sub(plain.width() + BAR_GAP);
+    match room {
+        0..BAR_MIN => plain,
+        _ => table_with(cells, room.min(BAR_MAX)),
+    }
 }
 
-fn table(cells: &[Cell]) -> Table {
-    let columns: Vec<_> = Column::ALL.into_iter().filter(|it| it.narrow).collect();
-    let names = columns.iter().map(|column| column.name);
+/// With bars of this width behind the rows, for the processor time per call.
+fn table_with(cells: &[Cell], bar_width: usize) -> Table {
+    let shown: Vec<_> = Column::ALL.into_iter().filter(|it| it.narrow).collect();
+    let names = shown.iter().map(|column| column.name);
     let heading: Vec<_> = iter::once("model").chain(names).collect();
     let mut table = Table::new(&heading);
+    let cost = |cell: &Cell| cell.median(|it| Some(it.cpu_us_per_call)).unwrap_or(0.0);
+    let most = cells.iter().map(cost).fold(0.0, f64::max);
     for cell in cells {
         let name = cell.row.to_string();
         match cell.missing() {
             Some(why) => table.remark(name, why),
             None => {
-                let mut figures: Vec<_> = columns.iter().map(|it| (it.figure)(cell)).collect();
+                let mut figures: Vec<_> = shown.iter().map(|it| (it.figure)(cell)).collect();
                 if cell.generator_was_the_limit() {
                     figures[0].push('*');
                 }
-                table.row(iter::once(name).chain(figures).collect());
+                let figures = iter::once(name).chain(figures).collect();
+                table.row_with(figures, bar(cost(cell) / most, bar_width));
             }
         }
     }
@@ -155,7 +189,7 @@ mod tests {
     /// What is printed, with single spaces.
     fn written(cells: Vec<Cell>) -> String {
         let mut out = Vec::new();
-        write_load(&LoadResults { load: LOAD, cells }, &mut out).unwrap();
+        write_load(&LoadResults { load: LOAD, cells }, None, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines = text
             .lines()
@@ -176,13 +210,34 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[1], "64 × 1 64 connections with 1 call in flight");
         assert_eq!(lines[3], "blocking waits (1 of 64 served)");
-        let epoll = "epoll 22,222 50.0 µs 1.50 ms 4.50 4.00–5.00 2.00 – 2.00 KiB";
+        let epoll = "epoll 22,222 50.0 µs 1.50 ms 0 ns 4.50 4.00–5.00 2.00 – 2.00 KiB";
         assert_eq!(lines[5], epoll);
-        let wanted = "→ epoll costs the least CPU, 4.50 µs per call: 50 % less than poll, 9.00 µs.";
+        let wanted = "→ Use epoll: 4.50 µs of CPU per call. The runner-up is poll, 2.00 times as dear, \
+                      beyond noise.";
         assert_eq!(
             lines[7], wanted,
             "the row with one connection takes no part"
         );
+        assert_eq!(lines[8], "Not up to this load: blocking.");
+    }
+
+    #[test]
+    fn bars_stand_beside_a_table_that_leaves_room() {
+        let cells = [
+            cell(Model::Epoll, false, &[4.0, 4.0]),
+            cell(Model::Poll, false, &[8.0, 8.0]),
+        ];
+        let width = table(&cells, None).width();
+        let shown = |columns| table(&cells, Some(columns)).to_string();
+        assert!(!shown(width + 6).contains('█'), "too narrow");
+        let narrow = shown(width + 7);
+        let bars: Vec<_> = narrow
+            .lines()
+            .filter_map(|it| it.split("KiB  ").nth(1))
+            .collect();
+        assert_eq!(bars, ["██▌", "█████"]);
+        let longest = shown(10_000).lines().map(|it| it.chars().count()).max();
+        assert_eq!(longest, Some(width + 2 + BAR_MAX));
     }
 
     #[test]
@@ -194,7 +249,10 @@ mod tests {
         assert!(failed.failed());
         let text = written(vec![failed, cell(Model::Epoll, false, &[2.0, 2.0])]);
         assert!(text.contains("poll FAILED: gone\n"), "{text}");
-        assert!(text.ends_with("→ Only epoll was measured."), "{text}");
+        assert!(
+            text.ends_with("→ Only epoll was measured: 2.00 µs of CPU per call."),
+            "{text}"
+        );
     }
 
     #[test]

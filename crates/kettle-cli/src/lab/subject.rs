@@ -1,12 +1,13 @@
 //! Whom the lab measures: `kettle serve` with its echo service, or a server of one's own.
 
 use super::command_process::CommandProcess;
+use super::replay::Replay;
 use super::server_process::ServerProcess;
 use super::traffic::Load;
 use crate::affinity::Cores;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::Call;
+use crate::load::{Call, CallFailure, Script};
 use crate::server_counts::ServerCounts;
 use bytes::Bytes;
 use kettle::{Channel, LocalLoop, Model};
@@ -24,20 +25,49 @@ pub enum Subject {
     Echo {
         /// Bytes of each payload, there and back.
         payload: usize,
+        /// What its connections are.
+        transport: Transport,
     },
     /// Another server.
     Own(OwnServer),
+    /// Either of them, asked what was recorded.
+    Replay(Arc<Replay>),
+}
+
+/// What is called.
+#[derive(Clone, Debug)]
+pub enum Calls {
+    /// The same again and again.
+    Same(Call),
+    /// One after the other.
+    Script(Arc<Script>),
+}
+
+/// What connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP on loopback.
+    Tcp,
+    /// Unix-domain sockets.
+    Unix,
 }
 
 /// A server that the lab knows nothing of but how to start and how to call it.
 #[derive(Clone, Debug)]
 pub struct OwnServer {
-    /// One program with its arguments, as a shell reads it.
-    pub command: String,
+    /// How it is started.
+    pub program: OwnProgram,
     /// The path of a unary method.
     pub path: Arc<str>,
     /// The request, encoded.
     pub message: Bytes,
+}
+
+/// A program that serves.
+#[derive(Clone, Debug)]
+pub struct OwnProgram {
+    /// One program with its arguments, as a shell reads it.
+    pub command: String,
     /// How long it may take until it listens.
     pub start_timeout: Duration,
 }
@@ -68,17 +98,42 @@ impl Subject {
         cores: Option<Cores>,
         interrupt: &Interrupt,
     ) -> Result<Box<dyn LabServer>, Failure> {
-        Ok(match self {
-            Subject::Echo { .. } => Box::new(ServerProcess::start(model, cores)?),
-            Subject::Own(own) => Box::new(CommandProcess::start(own, model, cores, interrupt)?),
+        Ok(match self.program() {
+            None => Box::new(ServerProcess::start(model, self.transport(), cores)?),
+            Some(program) => Box::new(CommandProcess::start(program, model, cores, interrupt)?),
         })
     }
 
-    /// The call that is made again and again under a load.
-    pub fn call(&self, load: &Load) -> Call {
+    /// What is called under a load.
+    pub fn calls(&self, load: &Load) -> Calls {
         match self {
-            Subject::Echo { payload } => load.echo(*payload),
-            Subject::Own(own) => Call::new(Arc::clone(&own.path), own.message.clone()),
+            Subject::Echo { payload, .. } => Calls::Same(load.echo(*payload)),
+            Subject::Own(own) => Calls::Same(Call::new(Arc::clone(&own.path), own.message.clone())),
+            Subject::Replay(replay) => Calls::Script(Arc::clone(&replay.script)),
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        match self {
+            Subject::Echo { transport, .. } => *transport,
+            Subject::Own(_) | Subject::Replay(_) => Transport::Tcp,
+        }
+    }
+
+    /// The server of one's own, if it is one.
+    pub fn program(&self) -> Option<&OwnProgram> {
+        match self {
+            Subject::Echo { .. } => None,
+            Subject::Own(own) => Some(&own.program),
+            Subject::Replay(replay) => replay.program.as_ref(),
+        }
+    }
+
+    /// The recording, if one is replayed.
+    pub fn replay(&self) -> Option<&Replay> {
+        match self {
+            Subject::Replay(replay) => Some(replay),
+            Subject::Echo { .. } | Subject::Own(_) => None,
         }
     }
 
@@ -90,19 +145,20 @@ impl Subject {
         cores: Option<Cores>,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let Subject::Own(own) = self else {
+        let Some(program) = self.program() else {
             return Ok(());
         };
         let server = self.start(model, cores, interrupt)?;
         let builder = Channel::builder(server.url())
             .connect_timeout(FIRST_CALL_TIMEOUT)
             .timeout(FIRST_CALL_TIMEOUT);
-        let call = self.call(&Load::new(1, 1, 0));
+        let calls = self.calls(&Load::new(1, 1, 0));
+        let path = calls.first_path();
         let mut local = LocalLoop::new(Model::Epoll)?;
         let channel = local.block_on(builder.connect())??;
-        let outcome = local.block_on(async move { call.make(&channel).await })?;
+        let outcome = local.block_on(async move { calls.make_first(&channel).await })?;
         outcome.map_err(|failure| {
-            let (path, command) = (&own.path, &own.command);
+            let command = &program.command;
             let (kind, text) = (failure.kind, failure.text);
             Failure::Text(format!(
                 "the first call of {path} to `{command}`, on model {model}, failed: {kind}: {text}{}",
@@ -112,16 +168,43 @@ impl Subject {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "TCP on loopback",
+            Transport::Unix => "Unix-domain sockets",
+        })
+    }
+}
+
+impl Calls {
+    fn first_path(&self) -> Arc<str> {
+        match self {
+            Calls::Same(call) => call.path(),
+            Calls::Script(script) => script.calls[0].call.path(),
+        }
+    }
+
+    async fn make_first(&self, channel: &Channel) -> Result<(), CallFailure> {
+        match self {
+            Calls::Same(call) => call.make(channel).await,
+            Calls::Script(script) => script.calls[0].call.try_out(channel).await,
+        }
+    }
+}
+
 /// For the heading of the results.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Echo { payload } => write!(f, "{payload} B payload"),
+            Subject::Echo { payload, transport } => {
+                write!(f, "{payload} B payload over {transport}")
+            }
+            Subject::Replay(replay) => replay.fmt(f),
             Subject::Own(OwnServer {
-                command,
+                program: OwnProgram { command, .. },
                 path,
                 message,
-                ..
             }) => {
                 let method = path.trim_start_matches('/');
                 write!(f, "{method} with {} B to `{command}`", message.len())

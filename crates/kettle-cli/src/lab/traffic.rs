@@ -25,6 +25,8 @@ pub struct Load {
     pub in_flight: usize,
     /// Connections that make none.
     pub idle: usize,
+    /// Server processes that share all connections.
+    pub processes: usize,
     /// Bytes of each payload, there and back; `None`: as for all loads.
     pub payload: Option<usize>,
     /// What a call asks of the server.
@@ -49,6 +51,8 @@ pub enum Work {
     SomeSlow,
     /// To take a connection for each call, and see it closed.
     Churn,
+    /// What a recording says, when it says so.
+    Replay,
 }
 
 impl Load {
@@ -58,6 +62,7 @@ impl Load {
             connections,
             in_flight,
             idle,
+            processes: 1,
             payload: None,
             work: Work::Echo,
         }
@@ -90,6 +95,8 @@ impl Load {
             Load::new(64, 1, 100),
             Load::new(64, 1, 1000),
             Load::new(64, 1, 9000),
+            Load::new(64, 1, 19_000),
+            Load::new(64, 1, 40_000),
             payload(4 * 1024, Load::new(64, 16, 0)),
             payload(64 * 1024, Load::new(4, 4, 0)),
             payload(1024 * 1024, Load::new(2, 2, 0)),
@@ -102,9 +109,38 @@ impl Load {
         ]
     }
 
+    /// Calls that a recording says, over so many connections.
+    pub fn replay(connections: usize) -> Self {
+        Self {
+            work: Work::Replay,
+            ..Self::new(connections, 0, 0)
+        }
+    }
+
     /// All connections.
     pub fn total(&self) -> usize {
         self.connections + self.idle
+    }
+
+    /// The same with as many server processes as it takes when each holds so many connections at most.
+    pub fn with_processes_of(self, connections_max: usize) -> Self {
+        let processes = self.total().div_ceil(connections_max.max(1)).max(1);
+        Self { processes, ..self }
+    }
+
+    /// Connections that the load generator holds itself: those that are idle have processes of their own
+    /// where a server is not enough for all, because then a load generator is not either.
+    pub fn held_by_generator(&self) -> usize {
+        match self.processes {
+            1 => self.total(),
+            _ => self.connections,
+        }
+    }
+
+    /// The share of one of the server processes: its busy connections, and its idle ones.
+    pub fn share(&self, process: usize) -> (usize, usize) {
+        let share = |all: usize| all / self.processes + usize::from(process < all % self.processes);
+        (share(self.connections), share(self.idle))
     }
 
     /// Whether it is about connections and calls, and about nothing else.
@@ -117,7 +153,7 @@ impl Load {
         let payload = self.payload.unwrap_or(payload);
         let call = Call::echo(Kind::Unary, payload, 0);
         match self.work {
-            Work::Echo | Work::SomeSlow | Work::Churn => call,
+            Work::Echo | Work::SomeSlow | Work::Churn | Work::Replay => call,
             Work::Compute => call.computing(WORK),
             Work::ComputeOnPool => call.computing(WORK).on_pool(),
             Work::Wait => call.waiting(WORK),
@@ -140,6 +176,9 @@ impl Load {
     /// For a heading.
     pub fn in_words(&self) -> String {
         let connections = counted(self.connections, "connection");
+        if self.work == Work::Replay {
+            return format!("{connections} with calls at their recorded moments");
+        }
         let calls = counted(self.in_flight, "call");
         let mut words = format!("{connections} with {calls} in flight");
         if let Some(payload) = self.payload {
@@ -152,6 +191,18 @@ impl Load {
             ));
         }
         words.push_str(self.work.in_words());
+        if 1 < self.processes {
+            let each = grouped(self.total().div_ceil(self.processes) as u64);
+            let about = if self.total().is_multiple_of(self.processes) {
+                ""
+            } else {
+                "about "
+            };
+            let processes = self.processes;
+            words.push_str(&format!(
+                "; on {processes} server processes × {about}{each} connections"
+            ));
+        }
         words
     }
 }
@@ -167,6 +218,7 @@ impl Work {
             Work::WaitOnPool => Some("wait on the pool"),
             Work::SomeSlow => Some("some slow"),
             Work::Churn => Some("churn"),
+            Work::Replay => Some("replay"),
         }
     }
 
@@ -179,6 +231,7 @@ impl Work {
             Work::WaitOnPool => "; each holds a thread of the pool for 1 ms",
             Work::SomeSlow => "; one of a hundred waits for 5 ms, and the others are measured",
             Work::Churn => "; a connection is made for each call, and closed",
+            Work::Replay => "; calls come when they were recorded",
         }
     }
 }
@@ -189,13 +242,19 @@ impl fmt::Display for Load {
             write!(f, "{} idle + ", grouped(self.idle as u64))?;
         }
         let connections = grouped(self.connections as u64);
+        if self.work == Work::Replay {
+            return write!(f, "replay × {connections}");
+        }
         write!(f, "{connections} × {}", self.in_flight)?;
         if let Some(payload) = self.payload {
             write!(f, ", {} KiB", payload / 1024)?;
         }
-        match self.work.name() {
-            Some(name) => write!(f, ", {name}"),
-            None => Ok(()),
+        if let Some(name) = self.work.name() {
+            write!(f, ", {name}")?;
+        }
+        match self.processes {
+            1 => Ok(()),
+            processes => write!(f, ", {processes} processes"),
         }
     }
 }
@@ -214,6 +273,24 @@ mod tests {
         assert_eq!(names.len(), full.len(), "each has its own");
         assert!(names.contains("4 × 4, 64 KiB") && names.contains("64 × 1, some slow"));
         assert!(Load::USUAL.iter().all(|load| full.contains(load)));
+    }
+
+    #[test]
+    fn more_connections_than_a_process_holds_are_shared() {
+        let load = Load::new(64, 1, 19_000).with_processes_of(19_936);
+        assert_eq!(load, Load::new(64, 1, 19_000), "one is enough");
+        assert_eq!(load.held_by_generator(), 19_064);
+        let load = Load::new(64, 1, 40_000).with_processes_of(19_936);
+        assert_eq!((load.processes, load.held_by_generator()), (3, 64));
+        let shares = [0, 1, 2].map(|process| load.share(process));
+        assert_eq!(shares, [(22, 13_334), (21, 13_333), (21, 13_333)]);
+        assert_eq!(load.to_string(), "40,000 idle + 64 × 1, 3 processes");
+        let words = load.in_words();
+        let wanted = "; on 3 server processes × about 13,355 connections";
+        assert!(words.ends_with(wanted), "{words}");
+        let words = load.with_processes_of(10_016).in_words();
+        let wanted = "; on 4 server processes × 10,016 connections";
+        assert!(words.ends_with(wanted), "{words}");
     }
 
     #[test]

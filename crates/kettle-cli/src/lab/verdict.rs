@@ -21,6 +21,8 @@ const TOLERANCE: f64 = 1.25;
 /// A claim and what the figures say to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
+    /// What the claim is about, in a word or two.
+    pub about: &'static str,
     /// What is claimed.
     pub claim: &'static str,
     /// Whether it holds here.
@@ -50,6 +52,29 @@ struct Costs {
     rounds: Vec<f64>,
 }
 
+/// A claim, and what it is about.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    about: &'static str,
+    claim: &'static str,
+}
+
+/// Splits verdicts into those that have figures, and the others.
+pub fn by_figures(verdicts: &[Verdict]) -> (Vec<&Verdict>, Vec<&Verdict>) {
+    let is_measured = |it: &&Verdict| it.outcome != Outcome::NotMeasured;
+    verdicts.iter().partition(is_measured)
+}
+
+/// The claims without figures, for one line.
+pub fn not_measured(verdicts: &[Verdict]) -> Option<String> {
+    let (_, without) = by_figures(verdicts);
+    let names: Vec<_> = without.iter().map(|it| it.about).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("Not judged, because their loads or models were not asked for: {names}.")
+    })
+}
+
 /// The verdict on each claim.
 pub fn verdicts(loads: &[LoadResults]) -> Vec<Verdict> {
     let figures = Figures { loads };
@@ -69,7 +94,10 @@ struct Figures<'a> {
 
 impl Figures<'_> {
     fn blocking_costs_less(&self) -> Verdict {
-        let claim = "Blocking I/O costs less when there are few connections.";
+        let claim = Claim {
+            about: "blocking",
+            claim: "Blocking I/O costs less when there are few connections.",
+        };
         let few = self.least(|load| load.total());
         let compared = few.and_then(|few| {
             let blocking = costs(few, Model::Blocking)?;
@@ -79,7 +107,10 @@ impl Figures<'_> {
     }
 
     fn threads_waste(&self) -> Verdict {
-        let claim = "A thread for each connection wastes resources when there are many.";
+        let claim = Claim {
+            about: "threads",
+            claim: "A thread for each connection wastes resources when there are many.",
+        };
         // There is a limit to threads.
         let served = self
             .plain()
@@ -100,12 +131,18 @@ impl Figures<'_> {
     }
 
     fn scan_pays_for_idle(&self) -> Verdict {
-        let claim = "A scan pays for idle connections.";
+        let claim = Claim {
+            about: "scan",
+            claim: "A scan pays for idle connections.",
+        };
         judge(claim, self.beside_idle(Model::Scan), clearly_less)
     }
 
     fn multiplexing_pays_for_ready(&self) -> Verdict {
-        let claim = "Multiplexing (epoll) pays only for connections that are ready.";
+        let claim = Claim {
+            about: "idle connections on epoll",
+            claim: "Multiplexing (epoll) pays only for connections that are ready.",
+        };
         judge(claim, self.beside_idle(Model::Epoll), |without, with| {
             let most = TOLERANCE * median(without.rounds.clone()).unwrap_or(0.0);
             let limit = Costs {
@@ -117,7 +154,10 @@ impl Figures<'_> {
     }
 
     fn epoll_beats_its_elders(&self) -> Verdict {
-        let claim = "epoll beats select and poll as descriptors grow.";
+        let claim = Claim {
+            about: "epoll beside select and poll",
+            claim: "epoll beats select and poll as descriptors grow.",
+        };
         let many = self.most(|load| load.total());
         let compared = many.and_then(|many| {
             let epoll = costs(many, Model::Epoll)?;
@@ -127,7 +167,10 @@ impl Figures<'_> {
     }
 
     fn asynchronous_beats_multiplexing(&self) -> Verdict {
-        let claim = "Asynchronous I/O (io_uring) beats multiplexing under load.";
+        let claim = Claim {
+            about: "io_uring",
+            claim: "Asynchronous I/O (io_uring) beats multiplexing under load.",
+        };
         let busiest = self.most(|load| load.connections * load.in_flight);
         let compared = busiest.and_then(|busiest| {
             let uring = costs(busiest, Model::Uring)?;
@@ -157,9 +200,11 @@ impl Figures<'_> {
         })
     }
 
-    /// The loads that differ in connections and calls only.
+    /// The loads that differ in connections and calls only. Several processes cost something for being
+    /// several.
     fn plain(&self) -> impl Iterator<Item = &LoadResults> {
-        self.loads.iter().filter(|it| it.load.is_plain())
+        let one_process = |it: &&LoadResults| it.load.is_plain() && it.load.processes == 1;
+        self.loads.iter().filter(one_process)
     }
 
     fn most(&self, key: impl Fn(&Load) -> usize) -> Option<&LoadResults> {
@@ -173,13 +218,14 @@ impl Figures<'_> {
 
 /// The verdict on a claim that the first costs less than the second, or as `outcome` compares them.
 fn judge(
-    claim: &'static str,
+    Claim { about, claim }: Claim,
     compared: Option<(Load, Costs, Costs)>,
     outcome: impl Fn(&Costs, &Costs) -> Outcome,
 ) -> Verdict {
     let Some((load, first, second)) = compared else {
         let figures = "the loads or models that it is about were not measured".to_owned();
         return Verdict {
+            about,
             claim,
             outcome: Outcome::NotMeasured,
             figures,
@@ -187,6 +233,7 @@ fn judge(
     };
     let outcome = outcome(&first, &second);
     Verdict {
+        about,
         claim,
         outcome,
         figures: format!("{first}, {second} (at {load})"),

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// The method that does what Unary does, on the pool.
 const POOLED: &str = "/echo.v1.Echo/Pooled";
 
+/// What a reply that is not as it should be is called in place of a status.
+const WRONG_REPLY: &str = "WRONG_REPLY";
+
 /// A request that is encoded once and sent again and again.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -200,8 +203,13 @@ impl Call {
 impl CallFailure {
     /// The server replied, but not as it should.
     pub fn wrong_reply(text: String) -> Self {
-        let kind = "WRONG_REPLY".to_owned();
+        let kind = WRONG_REPLY.to_owned();
         Self { kind, text }
+    }
+
+    /// Whether the server replied, but not as it should.
+    pub fn is_wrong_reply(&self) -> bool {
+        self.kind == WRONG_REPLY
     }
 }
 

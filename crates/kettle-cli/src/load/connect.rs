@@ -3,6 +3,7 @@
 use super::Generator;
 use crate::failure::{Failure, with_causes};
 use kettle::{Channel, Error};
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,17 @@ pub struct Connected {
     pub unserved: Unserved,
 }
 
+/// What became of connections that are held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// How many were served.
+    pub served: usize,
+    /// Those that were not.
+    pub unserved: Unserved,
+}
+
 /// Connections that were not served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unserved {
     /// How many.
     pub count: usize,
@@ -43,9 +53,30 @@ impl Generator {
         connections: usize,
         timeout: Duration,
     ) -> Result<Connected, Failure> {
+        self.connect_while(url, connections, timeout, |_| true)
+    }
+
+    /// As [`Generator::connect`], but opens no more when some were not served.
+    pub fn connect_while_served(
+        &mut self,
+        url: &str,
+        connections: usize,
+        timeout: Duration,
+    ) -> Result<Connected, Failure> {
+        let all_served = |connected: &Connected| connected.unserved.count == 0;
+        self.connect_while(url, connections, timeout, all_served)
+    }
+
+    fn connect_while(
+        &mut self,
+        url: &str,
+        connections: usize,
+        timeout: Duration,
+        goes_on: impl Fn(&Connected) -> bool,
+    ) -> Result<Connected, Failure> {
         let mut connected = Connected::default();
         let mut left = connections;
-        while 0 < left && !self.interrupt.is_set() {
+        while 0 < left && !self.interrupt.is_set() && goes_on(&connected) {
             let wave = left.min(AT_ONCE);
             self.connect_wave(url, wave, timeout, &mut connected)?;
             left -= wave;
@@ -88,6 +119,24 @@ impl Generator {
         }
         connected.unserved.add_silent(silent);
         Ok(())
+    }
+}
+
+impl Connected {
+    /// The same in numbers.
+    pub fn held(&self) -> Held {
+        Held {
+            served: self.channels.len(),
+            unserved: self.unserved.clone(),
+        }
+    }
+}
+
+impl Held {
+    /// Other connections too.
+    pub fn add(&mut self, others: Self) {
+        self.served += others.served;
+        self.unserved.add_all(others.unserved);
     }
 }
 

@@ -3,13 +3,43 @@
 use super::call::Call;
 use super::record::Recorder;
 use crate::failure::Failure;
-use kettle::{Channel, LocalLoop};
+use kettle::{Channel, LocalLoop, Model};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The loop gets at least this long between looks at the schedule, so that a schedule that is always
 /// behind cannot keep it from taking answers.
 const TURN_MIN: Duration = Duration::from_micros(20);
+
+/// Open loops up to so many connections run on poll(2), whose time-outs are as fine as the schedule;
+/// those of epoll_wait(2) are whole milliseconds. Beyond, poll's walk over all of them costs more.
+const POLL_CONNECTIONS_MAX: usize = 128;
+
+/// The I/O model of a generator for an open loop over so many connections.
+pub fn model_for(connections: usize) -> Model {
+    match connections <= POLL_CONNECTIONS_MAX {
+        true => Model::Poll,
+        false => Model::Epoll,
+    }
+}
+
+/// What is to be done when.
+pub trait Agenda {
+    /// One thing to be done.
+    type Item;
+
+    /// When the next thing is due.
+    fn next(&self) -> Instant;
+
+    /// Takes the next thing whose moment has come, and the moment.
+    fn take(&mut self, now: Instant) -> Option<(Self::Item, Instant)>;
+
+    /// Calls that may wait for their answers.
+    fn outstanding_max(&self) -> usize;
+
+    /// What was taken last was not done, because too many calls wait.
+    fn skip(&mut self);
+}
 
 /// When calls are due.
 #[derive(Debug)]
@@ -44,18 +74,21 @@ impl Schedule {
         };
     }
 
-    /// When the next call is due.
-    pub fn next(&self) -> Instant {
-        // From the beginning each time: what an interval is rounded by would add up.
-        self.begun + Duration::from_secs_f64(self.due as f64 / self.rate)
-    }
-
     /// Calls that were due and not made.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
+}
 
-    /// The next call whose moment has come: its number and the moment.
+/// The items are the numbers of calls.
+impl Agenda for Schedule {
+    type Item = u64;
+
+    fn next(&self) -> Instant {
+        // From the beginning each time: what an interval is rounded by would add up.
+        self.begun + Duration::from_secs_f64(self.due as f64 / self.rate)
+    }
+
     fn take(&mut self, now: Instant) -> Option<(u64, Instant)> {
         let next = self.next();
         if now < next {
@@ -64,13 +97,23 @@ impl Schedule {
         self.due += 1;
         Some((self.due - 1, next))
     }
+
+    fn outstanding_max(&self) -> usize {
+        self.outstanding_max
+    }
+
+    fn skip(&mut self) {
+        self.skipped += 1;
+    }
 }
 
 /// A call that is due.
 #[derive(Clone, Copy, Debug)]
-struct Due {
-    moment: Instant,
-    measured: bool,
+pub struct Due {
+    /// Since when.
+    pub moment: Instant,
+    /// Whether it belongs to the measurement.
+    pub measured: bool,
 }
 
 /// Makes the calls that are due until this moment.
@@ -82,32 +125,37 @@ pub fn run(
     recorder: &Arc<Recorder>,
     until: Instant,
 ) -> Result<(), Failure> {
+    follow(local, schedule, recorder, until, |local, number, due| {
+        let channel = channels[(number % channels.len() as u64) as usize].clone();
+        local.spawn(caller(channel, call.clone(), Arc::clone(recorder), due));
+    })
+}
+
+/// Lets `start` begin what is due until this moment, unless too much waits for its end.
+pub fn follow<A: Agenda>(
+    local: &mut LocalLoop,
+    agenda: &mut A,
+    recorder: &Recorder,
+    until: Instant,
+    start: impl Fn(&mut LocalLoop, A::Item, Due),
+) -> Result<(), Failure> {
     loop {
         let now = Instant::now();
         if until <= now {
             return Ok(());
         }
-        while let Some((number, moment)) = schedule.take(now) {
-            if schedule.outstanding_max <= recorder.outstanding() {
-                schedule.skipped += 1;
+        while let Some((item, moment)) = agenda.take(now) {
+            if agenda.outstanding_max() <= recorder.outstanding() {
+                agenda.skip();
                 continue;
             }
-            let channel = &channels[(number % channels.len() as u64) as usize];
             recorder.caller_begins();
             // Calls that are due in the measurement belong to it, also when they are answered later.
-            let due = Due {
-                moment,
-                measured: recorder.measuring(),
-            };
-            local.spawn(caller(
-                channel.clone(),
-                call.clone(),
-                Arc::clone(recorder),
-                due,
-            ));
+            let measured = recorder.measuring();
+            start(local, item, Due { moment, measured });
         }
         let soonest = Instant::now() + TURN_MIN;
-        local.run_until(schedule.next().min(until).max(soonest))?;
+        local.run_until(agenda.next().min(until).max(soonest))?;
     }
 }
 
@@ -132,7 +180,7 @@ mod tests {
     use crate::interrupt::Interrupt;
     use crate::load::Generator;
     use crate::schema::Kind;
-    use kettle::{Model, Server};
+    use kettle::Server;
 
     #[test]
     fn calls_are_due_at_even_intervals_and_none_is_lost() {

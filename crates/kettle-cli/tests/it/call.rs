@@ -228,7 +228,7 @@ fn a_server_that_is_not_there_is_unavailable() {
 fn what_is_wrong_is_said_before_anybody_is_called() {
     let url = nobody();
     let fields = "; echo.v1.EchoRequest has: payload (bytes, as base64), want (uint64), waitUs (uint32), \
-         workUs (uint32)";
+         workUs (uint32), replyBytes (uint64), replies (uint64)";
     let unary = "Unary(EchoRequest) returns (EchoReply)";
     let methods = format!(
         "{unary}\n  Pooled(EchoRequest) returns (EchoReply)\n  ClientStream(stream EchoRequest) returns (EchoReply)\n  \

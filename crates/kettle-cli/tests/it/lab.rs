@@ -1,6 +1,6 @@
 //! `kettle lab`.
 
-use crate::process::{PROGRAM, Run, Running, run, run_with, until};
+use crate::process::{PROGRAM, Run, Running, kettle, run, run_with, run_with_files, until};
 use kettle::Model;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -8,9 +8,9 @@ use std::fs;
 
 const SHORT: &str = "--duration 80ms --warmup 5ms";
 
-/// Columns of a row with figures: the model, calls/s, p50 and p99 with their units, CPU and its
+/// Words of a row with figures: the model, calls/s, p50, p99 and p99.9 with their units, CPU and its
 /// spread, system calls, switches, memory with its unit.
-const WORDS: usize = 12;
+const WORDS: usize = 14;
 
 /// The rows of a model: its figures or the reason, without the name.
 fn rows<'a>(stdout: &'a str, model: &str) -> Vec<Vec<&'a str>> {
@@ -81,6 +81,8 @@ fn a_report_is_a_page_with_everything_beside_it() {
     let raw: Value =
         serde_json::from_str(&fs::read_to_string(report.join("results.json")).unwrap()).unwrap();
     check_raw(&raw);
+    let tables = fs::read_to_string(report.join("tables.md")).unwrap();
+    assert!(tables.contains("\n| load | poll | epoll |\n") && tables.contains("\n| 64 × 16 | "));
     let verdicts = raw["verdicts"].as_array().unwrap();
     let epoll = verdicts
         .iter()
@@ -360,6 +362,91 @@ fn select_tells_where_its_limit_is() {
         (900..1024).contains(&limit.parse::<u32>().unwrap()),
         "{row}"
     );
+}
+
+#[test]
+fn more_connections_than_one_process_holds_are_on_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    let models = "blocking,epoll,poll";
+    let lab = run_with_files(
+        164,
+        &format!(
+            "lab --models {models} --idle 250 --connections 6 {SHORT} --rounds 2 --json {}",
+            file.display()
+        ),
+    );
+    assert_eq!(lab.code, Some(0), "{lab:?}");
+    let heading = "250 idle + 6 × 1, 3 processes   6 connections with 1 call in flight, beside 250 idle \
+                   connections; on 3 server processes × about 86 connections\n";
+    assert!(lab.stdout.contains(heading), "{}", lab.stdout);
+    let waits = rows(&lab.stdout, "blocking").remove(0).join(" ");
+    assert_eq!(waits, "blocking waits (3 of 256 served)");
+    let raw: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let load = &raw["loads"][0];
+    assert_eq!(load["processes"], 3);
+    for row in &load["rows"].as_array().unwrap()[2..] {
+        for round in row["rounds"].as_array().unwrap() {
+            // All three wait, receive and send: what they count is added up.
+            let calls = round["system_calls_per_call"].as_f64().unwrap();
+            assert!((2.0..4.0).contains(&calls), "{row}");
+            assert!(0.0 < round["cpu_us_per_call"].as_f64().unwrap(), "{row}");
+            // Of all three servers, for each of all connections.
+            let memory = round["memory_bytes_per_connection"].as_f64().unwrap();
+            assert!((500.0..20_000.0).contains(&memory), "{row}");
+        }
+    }
+}
+
+#[test]
+fn what_would_need_too_many_processes_is_told() {
+    let lab = run_with_files(100, "lab --idle 10000");
+    assert_eq!((lab.code, lab.stdout.as_str()), (Some(1), ""), "{lab:?}");
+    let why =
+        "10001 connections would need 278 server processes, and the lab starts 64 at most: raise";
+    assert!(lab.stderr.contains(why), "{lab:?}");
+}
+
+#[test]
+fn its_holders_end_with_it_whatever_happens() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let arguments = "lab --models epoll --idle 200 --duration 3600";
+        let script = format!("ulimit -n 164 && exec {PROGRAM} {arguments}");
+        let lab = Running::of(std::process::Command::new("sh").args(["-c", &script]));
+        // A server and a holder for each of three, when all of them have started.
+        let holds = |id: &&u32| command_line(**id).starts_with("kettle hold ");
+        let processes = until(|| {
+            let processes = children(lab.id());
+            let holders = processes.iter().filter(holds).count();
+            ((processes.len(), holders) == (6, 3)).then_some(processes)
+        });
+        lab.signal(signal);
+        lab.finish();
+        for process in processes {
+            until(|| (!is_alive(process)).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn it_measures_over_unix_domain_sockets_and_leaves_none_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = Model::ALL.map(Model::name).join(",");
+    let mut command = kettle(&format!(
+        "lab --unix --models {models} --connections 2 --idle 3 {SHORT} --rounds 1"
+    ));
+    let lab = command.env("TMPDIR", folder.path()).output().unwrap();
+    let stdout = String::from_utf8(lab.stdout).unwrap();
+    assert_eq!(lab.status.code(), Some(0), "{stdout}");
+    assert!(
+        stdout.contains("128 B payload over Unix-domain sockets"),
+        "{stdout}"
+    );
+    for model in Model::ALL {
+        let row = rows(&stdout, model.name()).pop().unwrap();
+        assert!(WORDS <= row.len(), "{row:?}");
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left");
 }
 
 #[test]

@@ -32,6 +32,14 @@ pub fn run(arguments: &str) -> Run {
     end(kettle(arguments).output().unwrap())
 }
 
+/// As [`run`], with a limit on open files for the command and all that it starts.
+pub fn run_with_files(limit: u32, arguments: &str) -> Run {
+    let script = format!("ulimit -n {limit} && exec {PROGRAM} {arguments}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(Stdio::null());
+    end(command.output().unwrap())
+}
+
 /// As [`run`], with arguments that may have spaces.
 pub fn run_with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     end(kettle_with(arguments).output().unwrap())

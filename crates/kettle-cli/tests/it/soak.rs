@@ -117,8 +117,7 @@ async fn call(echo: &EchoClient, kind: u64, random: &mut Random) -> Result<(), S
     let request = EchoRequest {
         payload: vec![7; random.size()].into(),
         want: if kind == 2 || kind == 4 { want } else { 0 },
-        wait_us: 0,
-        work_us: 0,
+        ..EchoRequest::default()
     };
     let requests = Repeated(request.clone(), want);
     match kind {

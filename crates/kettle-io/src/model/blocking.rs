@@ -97,16 +97,16 @@ impl Blocking {
             block_bytes,
             ..config.pool
         };
-        Self::with(pool, 1)
+        Self::with(&DriverConfig { pool, ..*config }, 1)
     }
 
     /// A client's driver. Its receive buffer is a whole block of the pool: there is one per client,
     /// and not one per connection.
     pub(crate) fn client(config: &DriverConfig) -> Self {
-        Self::with(config.pool, CLIENT_STREAMS_MAX)
+        Self::with(config, CLIENT_STREAMS_MAX)
     }
 
-    fn with(pool: PoolConfig, streams_max: usize) -> Self {
+    fn with(config: &DriverConfig, streams_max: usize) -> Self {
         Self {
             sleepers: Sleepers {
                 listener: None,
@@ -114,7 +114,7 @@ impl Blocking {
                 streams_max,
             },
             queue: Queue::default(),
-            transfer: Transfer::new(pool),
+            transfer: Transfer::new(config),
             waker: Waker::new(),
         }
     }

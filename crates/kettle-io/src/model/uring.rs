@@ -9,10 +9,11 @@
 //!
 //! Requests of standing operations are made when a wait begins, so that a pause between two waits costs
 //! nothing. Sockets are in blocking mode, which makes the kernel wait for readiness and not fail. Files
-//! leave as in the other models, by sendfile(2); the ring then says when there is room.
+//! leave as in the other models: the ring hands a splice to a thread of the kernel, which costs twice the
+//! CPU time. The ring says when there is room.
 //!
 //! `uring/ring.rs` is the two queues, `buffers.rs` where receives land, `flight.rs` what is under way,
-//! `features.rs` what the kernel has.
+//! `lending.rs` sends that do not copy, `features.rs` what the kernel has.
 #![expect(
     unsafe_code,
     reason = "requests point to memory of the sockets' entries"
@@ -21,6 +22,7 @@
 mod buffers;
 mod features;
 mod flight;
+mod lending;
 mod ring;
 
 pub use features::UringFeatures;
@@ -28,6 +30,7 @@ pub use features::UringFeatures;
 use crate::attached::Attached;
 use crate::deadline::Deadline;
 use crate::queue::Queue;
+use crate::send::Kept;
 use crate::transfer::{Transfer, concerns_one_connection};
 use crate::{
     Address, Completion, Driver, DriverConfig, DriverStats, Feature, Op, OpKind, Outcome, Patience,
@@ -38,6 +41,7 @@ use flight::{Flight, Message, Socket};
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 use kettle_buf::{Payload, Segment};
+use lending::Lendings;
 use ring::{Name, Ring};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -87,6 +91,8 @@ pub(crate) struct Uring {
     turns: u64,
     queue: Queue,
     transfer: Transfer,
+    /// Memory that sends have lent to the kernel.
+    lendings: Lendings,
     waker: Waker,
     /// What the eventfd of the waker is read into.
     bell: Box<[u8; 8]>,
@@ -107,7 +113,7 @@ impl Uring {
             true => Buffers::new(&mut ring, config.uring, config.pool.block_bytes),
             false => None,
         };
-        let (waker, mut transfer) = (Waker::new(), Transfer::new(config.pool));
+        let (waker, mut transfer) = (Waker::new(), Transfer::new(config));
         // A read of a descriptor in non-blocking mode would fail instead of waiting.
         sys::set_nonblocking(waker.event()?, false, &mut transfer.calls)?;
         Ok(Self {
@@ -119,6 +125,7 @@ impl Uring {
             turns: 0,
             queue: Queue::default(),
             transfer,
+            lendings: Lendings::new(),
             waker,
             bell: Box::default(),
             bell_is_aloft: false,
@@ -244,9 +251,13 @@ impl Uring {
         if payload.front_region().is_some() {
             return self.send_file(key, payload);
         }
+        Kept::forget_pipe(&mut self.sockets[key as usize].attached.kept);
         let (fd, flags) = (self.fd(key), SendFlags::NOSIGNAL);
-        let socket = &mut self.sockets[key as usize];
         let entry = match payload.as_slice() {
+            Some(bytes) if self.lends(key, bytes.len() as u64) => {
+                self.lend_slice(key, payload, flags);
+                return None;
+            }
             Some(bytes) => {
                 let len = bytes.len().min(SEND_BYTES_MAX) as u32;
                 let send = opcode::Send::new(fd, bytes.as_ptr(), len);
@@ -254,14 +265,20 @@ impl Uring {
             }
             None => {
                 let (message, bytes) = Message::new(&payload);
-                let header = socket.message.insert(message).header();
                 // What follows, mostly a file, shares the last packet.
                 let more = bytes < payload.len();
                 let flags = if more { flags | SendFlags::MORE } else { flags };
-                opcode::SendMsg::new(fd, header).flags(flags.bits()).build()
+                if self.lends(key, bytes) {
+                    self.lend_message(key, payload, message, flags);
+                    return None;
+                }
+                let message = self.sockets[key as usize].message.insert(message);
+                opcode::SendMsg::new(fd, message.header())
+                    .flags(flags.bits())
+                    .build()
             }
         };
-        socket.attached.sending = Some(payload);
+        self.sockets[key as usize].attached.sending = Some(payload);
         // SAFETY: the payload and the message stay in the socket's entry, unchanged, until the send
         // has landed. Moving the payload moves none of its bytes.
         unsafe { self.launch(key, OpKind::Send, entry) };
@@ -306,6 +323,9 @@ impl Uring {
                 }
                 Name::Op(kind, key) => {
                     self.complete(key, kind, entry.result(), entry.flags(), done);
+                }
+                Name::Lending(number) => {
+                    self.complete_lending(number, entry.result(), entry.flags(), done);
                 }
                 Name::Bell => {
                     self.bell_is_aloft = false;
@@ -523,7 +543,11 @@ impl Driver for Uring {
             Flight::None => entry.attached.cancel(kind, &mut self.queue),
             flight @ Flight::Aloft => {
                 *flight = Flight::Cancelled;
-                self.request_cancel(Name::Op(kind, socket.0));
+                let name = match entry.lending.filter(|_| kind == OpKind::Send) {
+                    Some(number) => Name::Lending(number),
+                    None => Name::Op(kind, socket.0),
+                };
+                self.request_cancel(name);
             }
             Flight::Cancelled => {}
         }
@@ -547,6 +571,7 @@ impl Driver for Uring {
                 return;
             }
         }
+        self.leave_lendings(key as u32);
         let mut socket = self.sockets.remove(key);
         if socket.listed {
             // The key may soon be another socket's.
@@ -611,7 +636,7 @@ impl Drop for Uring {
     fn drop(&mut self) {
         if !self.drain() {
             mem::forget(mem::take(&mut self.bell));
-            mem::forget(self.buffers.take());
+            mem::forget((self.buffers.take(), mem::take(&mut self.lendings)));
             for (_, socket) in &mut self.sockets {
                 socket.leak();
             }

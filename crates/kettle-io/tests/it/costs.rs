@@ -1,12 +1,15 @@
 //! What a request costs: system calls, counted, and allocations, none.
 
 use crate::allocator::allocations;
+use kettle_buf::FileRegion;
 use kettle_io::{
-    Completion, Driver, DriverConfig, Model, Op, Outcome, Patience, Role, SocketId, SystemCalls,
-    Token, open,
+    Completion, Driver, DriverConfig, FileStrategy, Model, Op, Outcome, Patience, Role, SocketId,
+    SystemCalls, Token, open,
 };
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Patience = Patience {
@@ -129,6 +132,58 @@ fn a_request_by_io_uring_costs_a_share_of_an_enter() {
         let calls = Echo::new(Model::Uring, connections).measure(20);
         assert_eq!(calls.total(), calls.enter, "{connections}: {calls:?}");
         assert!(calls.enter <= enters_max, "{connections}: {calls:?}");
+    }
+}
+
+/// The system calls of a send of a part of a file that the socket has room for.
+#[test]
+fn a_file_costs_one_to_five_system_calls() {
+    for (strategy, file, send) in [
+        (FileStrategy::Splice, 1, 1),
+        (FileStrategy::Sendfile, 0, 1),
+        (FileStrategy::Mmap, 4, 1),
+        (FileStrategy::Copy, 1, 1),
+    ] {
+        for (model, control) in [(Model::Epoll, 0), (Model::Blocking, 2)] {
+            let config = DriverConfig {
+                file_strategy: strategy,
+                ..DriverConfig::default()
+            };
+            let mut driver = open(model, &config).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (near, _) = listener.accept().unwrap();
+            let socket = driver.attach(near.into(), Role::Stream, Token(0)).unwrap();
+            let program = Arc::new(File::open(std::env::current_exe().unwrap()).unwrap());
+            let mut send_once = || {
+                let payload = FileRegion::new(Arc::clone(&program), 0, 64 * 1024).into();
+                let before = driver.stats().system_calls;
+                driver.submit(Op::Send { socket, payload });
+                let mut done = Vec::new();
+                driver.take_done(&mut done);
+                let outcome = &done[0].outcome;
+                assert!(
+                    matches!(outcome, Outcome::Sent { bytes: 65_536, .. }),
+                    "{outcome:?}"
+                );
+                far.read_exact(&mut [0; 64 * 1024]).unwrap();
+                driver.stats().system_calls - before
+            };
+            // The first one makes the pipe.
+            send_once();
+            // Only these two would sleep in blocking mode.
+            let control = match strategy {
+                FileStrategy::Splice | FileStrategy::Sendfile => control,
+                _ => 0,
+            };
+            let expected = SystemCalls {
+                file,
+                send,
+                control,
+                ..SystemCalls::default()
+            };
+            assert_eq!(send_once(), expected, "{model}, {strategy}");
+        }
     }
 }
 

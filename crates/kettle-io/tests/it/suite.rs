@@ -53,7 +53,7 @@ driver_tests!(
 );
 driver_tests!(
     uring_polled,
-    Subject::waiting(|config| open_uring(config, UringFeatures::NONE))
+    Subject::waiting(|config| open_uring(config, UringFeatures::NONE)).copying()
 );
 driver_tests!(fake_1, Subject::fake(|config| FakeDriver::open(config, 1)));
 driver_tests!(fake_2, Subject::fake(|config| FakeDriver::open(config, 2)));

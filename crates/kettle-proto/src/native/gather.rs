@@ -22,7 +22,7 @@ impl Gather {
 
     pub fn push(&mut self, part: Segment) {
         if part.len() < REST_COPY_BYTES_MAX {
-            self.copied.extend_from_slice(&part);
+            part.copy_to(&mut self.copied);
         }
         if TAIL_BYTES_MAX <= self.copied.len() || REST_COPY_BYTES_MAX <= part.len() {
             self.close();

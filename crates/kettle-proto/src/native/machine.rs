@@ -149,7 +149,7 @@ impl Machine for Connection {
         self.send(call, Some(message), end);
     }
 
-    fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool {
+    fn encode_message(&mut self, call: CallId, message: &dyn Encode, end: bool) -> Option<usize> {
         self.encode(call, message, end)
     }
 

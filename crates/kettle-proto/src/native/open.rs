@@ -198,7 +198,7 @@ impl Connection {
         match body {
             OpenBody::Announced(total) if total != 0 => out.put_slice(&total.to_be_bytes()),
             OpenBody::Whole(Some(message), _) => out.append_payload(message),
-            OpenBody::Copied(message) => out.put_slice(message),
+            OpenBody::Copied(message) => out.put_message(message),
             _ => {}
         }
     }

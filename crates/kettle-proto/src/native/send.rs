@@ -138,20 +138,25 @@ impl Connection {
         }
     }
 
-    /// Sends a message that may go at once and is small enough to be copied, and says whether it did.
+    /// Sends a message that may go at once and is small enough to be copied. Gives its length if it did.
     #[inline]
-    pub(super) fn encode(&mut self, call: CallId, message: &dyn Encode, end: bool) -> bool {
+    pub(super) fn encode(
+        &mut self,
+        call: CallId,
+        message: &dyn Encode,
+        end: bool,
+    ) -> Option<usize> {
         let credit = self.direct_credit();
         let Some(stream) = self.streams.get(call) else {
-            return true;
+            return Some(0);
         };
         if stream.local_ended {
-            return true;
+            return Some(0);
         }
         let length = message.encoded_len();
         let longest = LINK_BYTES_MIN.min(self.theirs.message_bytes_max as usize + 1);
         if longest <= length || !stream.may_send(length as u64, credit) {
-            return false;
+            return None;
         }
         let header = Header {
             length: length as u32,
@@ -163,7 +168,7 @@ impl Connection {
         if !self.out.put_encoded(&header.encode(), message, length) {
             let text = "the message was encoded to another length than it had said";
             self.finish_early(call, Status::internal(text));
-            return true;
+            return Some(0);
         }
         self.send_credit -= length as u64;
         self.short |= self.send_credit == 0;
@@ -176,7 +181,7 @@ impl Connection {
             self.take_stream(call);
             self.close_if_done();
         }
-        true
+        Some(length)
     }
 
     /// Server: the reply's end. The usual reply is one frame, added to the output at once.

@@ -36,7 +36,11 @@ fn a_reply_is_the_same_as_one_that_was_encoded_before() {
             ends.pump();
             let (call, _) = ends.accept();
             match in_place {
-                true => assert!(ends.server.encode_message(call, &message(len), true)),
+                true => assert!(
+                    ends.server
+                        .encode_message(call, &message(len), true)
+                        .is_some()
+                ),
                 false => ends.server.finish(call, crate::ends::reply(vec![7; len])),
             }
             assert_eq!(ends.server.open_calls(), 0);
@@ -51,10 +55,20 @@ fn messages_of_a_stream_come_in_order_both_ways() {
     let mut ends = Ends::ready(Config::default(), Config::default());
     let call = ends.client.open(ends.now, head("/a.B/C"), None, false);
     let call = call.expect("it opens");
-    assert!(ends.client.encode_message(call, &message(2), false));
-    assert!(ends.client.encode_message(call, &message(1), true));
     assert!(
-        ends.client.encode_message(call, &message(9), false),
+        ends.client
+            .encode_message(call, &message(2), false)
+            .is_some()
+    );
+    assert!(
+        ends.client
+            .encode_message(call, &message(1), true)
+            .is_some()
+    );
+    assert!(
+        ends.client
+            .encode_message(call, &message(9), false)
+            .is_some(),
         "ended"
     );
     ends.pump();
@@ -67,7 +81,7 @@ fn messages_of_a_stream_come_in_order_both_ways() {
         ]
     );
     for end in [false, true] {
-        assert!(ends.server.encode_message(call, &message(1), end));
+        assert!(ends.server.encode_message(call, &message(1), end).is_some());
     }
     ends.pump();
     let message = "Message 1 \"\\u{7}\" end=false";
@@ -86,7 +100,12 @@ fn what_cannot_go_at_once_is_left_alone() {
         ends.open(b"".to_vec());
         ends.pump();
         let (call, _) = ends.accept();
-        assert!(!ends.server.encode_message(call, &message(len), true));
+        assert!(
+            !ends
+                .server
+                .encode_message(call, &message(len), true)
+                .is_some()
+        );
         assert_eq!(
             (ends.server.open_calls(), ends.server.pending_bytes()),
             (1, 0)
@@ -98,7 +117,11 @@ fn what_cannot_go_at_once_is_left_alone() {
     ends.pump();
     let (call, _) = ends.accept();
     let sent = (0..)
-        .take_while(|_| ends.server.encode_message(call, &message(10_000), false))
+        .take_while(|_| {
+            ends.server
+                .encode_message(call, &message(10_000), false)
+                .is_some()
+        })
         .count();
     assert_eq!(sent, 6, "65,536 bytes of credit");
 }
@@ -112,8 +135,12 @@ fn a_message_that_lies_about_its_length_ends_its_call_alone() {
     ends.pump();
     let ((first, _), (second, _)) = (ends.accept(), ends.accept());
     let lie = Message { len: 3, lie: true };
-    assert!(ends.server.encode_message(first, &lie, true));
-    assert!(ends.server.encode_message(second, &message(0), true));
+    assert!(ends.server.encode_message(first, &lie, true).is_some());
+    assert!(
+        ends.server
+            .encode_message(second, &message(0), true)
+            .is_some()
+    );
     ends.pump();
     let events = ends.client_events();
     assert!(

@@ -23,7 +23,9 @@ pub struct Subject {
     pub(super) open: Open,
     pub(super) kind: Kind,
     /// Streams are Unix-domain sockets.
-    unix: bool,
+    pub(super) unix: bool,
+    /// The driver never sends without copying, whatever its settings.
+    pub(super) copies: bool,
 }
 
 /// What decides which form of a promise holds.
@@ -42,6 +44,7 @@ impl Subject {
         Self {
             open,
             unix: false,
+            copies: false,
             kind: Kind::Waiting,
         }
     }
@@ -51,6 +54,7 @@ impl Subject {
         Self {
             open,
             unix: false,
+            copies: false,
             kind: Kind::Scanning,
         }
     }
@@ -61,6 +65,7 @@ impl Subject {
         Self {
             open,
             unix: false,
+            copies: true,
             kind: Kind::Blocking,
         }
     }
@@ -70,6 +75,7 @@ impl Subject {
         Self {
             open,
             unix: false,
+            copies: true,
             kind: Kind::BlockingClient,
         }
     }
@@ -79,12 +85,22 @@ impl Subject {
         Self {
             open,
             unix: false,
+            copies: false,
             kind: Kind::Fake,
         }
     }
 }
 
 impl Subject {
+    /// The same with a driver that never sends without copying.
+    #[must_use]
+    pub fn copying(self) -> Self {
+        Self {
+            copies: true,
+            ..self
+        }
+    }
+
     /// The same with streams that are Unix-domain sockets, and not TCP over loopback.
     #[must_use]
     pub fn over_unix(self) -> Self {
@@ -106,7 +122,11 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(subject: &Subject) -> Self {
-        let driver = (subject.open)(&DriverConfig::default()).expect("the driver opens");
+        Self::with(subject, DriverConfig::default())
+    }
+
+    pub(super) fn with(subject: &Subject, config: DriverConfig) -> Self {
+        let driver = (subject.open)(&config).expect("the driver opens");
         Self {
             driver,
             wakeable: false,

@@ -1,15 +1,10 @@
-//! Promises 4 and 6, connecting and shutting down: what goes out.
+//! Promises 4 and 6, connecting and shutting down: what goes out. Files stand in `files.rs`.
 
 use super::rig::{LIMIT, Rig, Subject, pattern, received};
-use kettle_buf::{FileRegion, Payload, Segment};
+use kettle_buf::Segment;
 use kettle_io::{Address, Op, OpKind, Outcome, Role, socket};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -28,58 +23,6 @@ pub fn p4_send_waits_for_a_slow_reader(subject: &Subject) {
     assert_eq!(rig.driver.stats().sent_bytes, bytes.len() as u64);
 }
 
-/// Memory and file regions leave in order, to a slow reader.
-pub fn p4_send_mixes_memory_and_files(subject: &Subject) {
-    let mut rig = Rig::new(subject);
-    let (socket, _, far) = rig.stream();
-    let content = pattern(5 << 20);
-    let file = TestFile::new(&content);
-    let (mut payload, mut expected) = (Payload::new(), Vec::new());
-    for round in 0..100u64 {
-        let (offset, len) = (round * 31, 1 + round * 997);
-        payload.put_slice(&round.to_be_bytes());
-        payload.append(Segment::from(pattern(20_000)));
-        payload.append_region(FileRegion::new(Arc::clone(&file.file), offset, len));
-        expected.extend_from_slice(&round.to_be_bytes());
-        expected.extend(pattern(20_000));
-        expected.extend_from_slice(&content[offset as usize..(offset + len) as usize]);
-    }
-    payload.append_region(FileRegion::new(Arc::clone(&file.file), 0, 5 << 20));
-    expected.extend_from_slice(&content);
-    let reader = read_slowly(far, expected.len());
-    rig.send_all(socket, payload);
-    assert!(
-        reader.join().unwrap().1 == expected,
-        "bytes were lost, repeated or exchanged"
-    );
-}
-
-/// A file shorter than its region fails the send, after the bytes that it has.
-pub fn p4_a_file_that_ends_early_fails(subject: &Subject) {
-    let mut rig = Rig::new(subject);
-    let (socket, token, mut far) = rig.stream();
-    let file = TestFile::new(b"short");
-    let mut payload = Payload::from(FileRegion::new(Arc::clone(&file.file), 0, 6));
-    loop {
-        rig.send(socket, payload);
-        let over = |outcome: &Outcome| matches!(outcome, Outcome::Sent { .. } | Outcome::Failed(_));
-        let done = rig.until(|one| over(&one.outcome));
-        match done.into_iter().map(|one| one.outcome).find(over) {
-            Some(Outcome::Sent { rest, .. }) => payload = rest,
-            Some(Outcome::Failed(error)) => {
-                assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-                break;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    rig.detach(socket);
-    let mut bytes = Vec::new();
-    far.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, b"short");
-    assert!(!rig.is_in_flight(token, OpKind::Receive));
-}
-
 /// Two sides that both send more than fits do not wait for each other.
 pub fn p4_receiving_goes_on_while_a_send_waits(subject: &Subject) {
     let mut rig = Rig::new(subject);
@@ -96,31 +39,6 @@ pub fn p4_receiving_goes_on_while_a_send_waits(subject: &Subject) {
     assert!(rig.is_in_flight(token, OpKind::Send), "nobody has read");
     drop(writer.join().unwrap().unwrap());
     rig.until_last(token, OpKind::Send);
-}
-
-/// A file that nobody reads waits like memory does, and keeps nobody from receiving.
-pub fn p4_a_file_waits_without_blocking(subject: &Subject) {
-    let mut rig = Rig::new(subject);
-    let (socket, token, mut far) = rig.receiving();
-    let file = TestFile::new(&pattern(1 << 20));
-    // Ends a send that sleeps in the kernel, so that the test fails instead of hanging.
-    let mut rescuer = far.try_clone().unwrap();
-    let (filled, is_filled) = mpsc::channel::<()>();
-    let rescue = thread::spawn(move || {
-        let slept = is_filled.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout);
-        if slept {
-            let _ = io::copy(&mut rescuer, &mut io::sink());
-        }
-        slept
-    });
-    rig.fill_with(socket, || {
-        FileRegion::new(Arc::clone(&file.file), 0, 1 << 20).into()
-    });
-    drop(filled);
-    assert!(!rescue.join().unwrap(), "the driver slept in a send");
-    far.write_all(b"heard").unwrap();
-    assert_eq!(rig.receive(token, 5), b"heard");
-    assert!(rig.is_in_flight(token, OpKind::Send));
 }
 
 /// A socket that was full, and was emptied while no Send waited, takes the next one.
@@ -221,7 +139,7 @@ pub fn shutdown_ends_our_side_only(subject: &Subject) {
 }
 
 /// Reads `count` bytes, beginning when the sender's socket is probably full, in small steps.
-fn read_slowly(mut stream: TcpStream, count: usize) -> JoinHandle<(TcpStream, Vec<u8>)> {
+pub(super) fn read_slowly(mut stream: TcpStream, count: usize) -> JoinHandle<(TcpStream, Vec<u8>)> {
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     thread::spawn(move || {
         let mut bytes = vec![0; count];
@@ -232,35 +150,4 @@ fn read_slowly(mut stream: TcpStream, count: usize) -> JoinHandle<(TcpStream, Ve
         }
         (stream, bytes)
     })
-}
-
-/// A file of the test's own, gone with it.
-struct TestFile {
-    file: Arc<File>,
-    path: PathBuf,
-}
-
-impl TestFile {
-    fn new(content: &[u8]) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("kettle-driver-suite-{}-{next}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let file = open_with(&path, content).expect("a file in the temporary directory");
-        Self {
-            file: Arc::new(file),
-            path,
-        }
-    }
-}
-
-fn open_with(path: &PathBuf, content: &[u8]) -> io::Result<File> {
-    fs::write(path, content)?;
-    File::open(path)
-}
-
-impl Drop for TestFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }

@@ -7,13 +7,14 @@ use crate::tree::File;
 const SECTIONS: [&str; 2] = ["dependencies", "build-dependencies"];
 
 /// A crate → the crates of ours that it may name; ARCHITECTURE.md draws the arrows.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("kettle-buf", &[]),
     ("kettle-proto", &["kettle-buf"]),
     ("kettle-io", &["kettle-buf"]),
     ("kettle", &["kettle-buf", "kettle-proto", "kettle-io"]),
     ("kettle-build", &["kettle-buf", "kettle-proto"]),
-    ("kettle-cli", &["kettle", "kettle-build"]),
+    ("kettle-file", &["kettle", "kettle-build"]),
+    ("kettle-cli", &["kettle", "kettle-build", "kettle-file"]),
     // Test tools: they serve every crate below the command.
     (
         "kettle-testkit",

@@ -1,8 +1,8 @@
 //! Requests of a stream that are given one by one: from the caller to its loop, on the same thread.
 
 use crate::Status;
-use crate::answer::Protobuf;
-use crate::source::{Sink, Source};
+use crate::outgoing::{Protobuf, Sink};
+use crate::source::Source;
 use prost::Message;
 use std::collections::VecDeque;
 use std::pin::Pin;

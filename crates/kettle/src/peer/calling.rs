@@ -2,6 +2,7 @@
 
 use super::Turn;
 use super::handler::panicked;
+use super::replying::Sent;
 use super::sending::Room;
 use crate::call::{CallRequest, Caller, Content, Reply};
 use crate::inbox::Fed;
@@ -10,7 +11,7 @@ use crate::mailbox::Target;
 use crate::numbered::NumberMap;
 use crate::peer::waiting::Waiting;
 use crate::{Metadata, Status};
-use kettle_buf::{Chain, Segment};
+use kettle_buf::Chain;
 use kettle_proto::{CallId, Code, Event, Head, Instant, Machine, OpenError, ProtocolError};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -140,7 +141,7 @@ impl Calling {
         let mut cx = Context::from_waker(turn.spare.alarm.waker(Target::Handler(turn.key, call)));
         let room = &mut self.room;
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            sending.poll(&mut cx, call, machine, room)
+            sending.poll(&mut cx, call, machine, room, &mut Sent::default())
         }));
         match polled {
             Ok(Poll::Pending) => {}
@@ -362,9 +363,13 @@ fn open_unary(
     now: Instant,
     machine: &mut dyn Machine,
     head: Head<'_>,
-    message: &Segment,
+    message: &Chain,
 ) -> Result<CallId, OpenError> {
-    match machine.open_unary(now, &head, message)? {
+    let short = match message.segment_count() {
+        0 | 1 => machine.open_unary(now, &head, message.front())?,
+        _ => None,
+    };
+    match short {
         Some(call) => Ok(call),
         None => machine.open(now, head, Some(message.clone().into()), true),
     }

@@ -18,7 +18,7 @@ use tracing::Span;
 
 /// A handler that waits for something.
 pub(super) struct Handler {
-    route: RouteId,
+    pub(super) route: RouteId,
     span: Span,
     /// What the calls that it makes inherit.
     deadline: Option<Instant>,

@@ -239,6 +239,7 @@ mod tests {
             router: Router::default(),
             interceptors: Arc::new([]),
             holdings: Arc::new(Holdings::new(0)),
+            detector: None,
         };
         let serving = Serving::new(Arc::new(hosted), Remote::Nobody);
         let mut peer = Peer::serving(NOW, Limits::default(), serving);

@@ -1,9 +1,9 @@
 //! Where the reply of a server's call goes: into the machine.
 
 use super::sending::{Room, Sending};
-use crate::stats::LoopStats;
+use crate::stats::{LoopStats, Polled};
 use crate::{Metadata, Outbound, Reply, Response, Status};
-use kettle_buf::Encode;
+use kettle_buf::{Encode, FileRegion, Payload, copied_bytes};
 use kettle_proto::{CallId, Closing, Machine};
 use std::task::{Context, Poll};
 
@@ -14,6 +14,14 @@ pub(super) struct Replying<'a> {
     room: &'a mut Room,
     stats: &'a LoopStats,
     stream: Option<Box<ReplyStream>>,
+    sent: Sent,
+}
+
+/// What was sent of a call's messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    bytes: u64,
+    file_bytes: u64,
 }
 
 /// A reply that is a stream of messages.
@@ -37,6 +45,17 @@ impl<'a> Replying<'a> {
             room,
             stats,
             stream: None,
+            sent: Sent::default(),
+        }
+    }
+
+    /// What came of it, when this thread had copied so much before.
+    #[inline]
+    pub(super) fn cost(&self, copied: u64) -> Polled {
+        Polled {
+            sent_bytes: self.sent.bytes,
+            file_bytes: self.sent.file_bytes,
+            copied_bytes: copied_bytes() - copied,
         }
     }
 
@@ -51,9 +70,10 @@ impl<'a> Replying<'a> {
         stream: &mut ReplyStream,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let ended = stream
-            .sending
-            .poll(cx, self.call, &mut *self.machine, self.room);
+        let ended =
+            stream
+                .sending
+                .poll(cx, self.call, &mut *self.machine, self.room, &mut self.sent);
         let begun = stream.sending.has_begun();
         match ended {
             Poll::Pending if stream.silent && !begun => {
@@ -99,6 +119,18 @@ impl<'a> Replying<'a> {
     }
 }
 
+impl Sent {
+    #[inline]
+    pub(super) fn encoded(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) fn given(&mut self, message: &Payload) {
+        self.bytes += message.len();
+        self.file_bytes += message.regions().map(FileRegion::len).sum::<u64>();
+    }
+}
+
 impl ReplyStream {
     /// It was taken from among the paused.
     pub(super) fn resumed(&mut self) {
@@ -110,8 +142,13 @@ impl Reply for Replying<'_> {
     fn reply(&mut self, response: Response<&dyn Encode>) {
         let plain = response.metadata().is_empty() && response.trailers().is_empty();
         let message = *response.get_ref();
-        if !plain || !self.machine.encode_message(self.call, message, true) {
-            self.finish(Ok(response.map(Outbound::of)));
+        let encoded = match plain {
+            true => self.machine.encode_message(self.call, message, true),
+            false => None,
+        };
+        match encoded {
+            Some(length) => self.sent.encoded(length),
+            None => self.finish(Ok(response.map(Outbound::of))),
         }
     }
 
@@ -123,6 +160,7 @@ impl Reply for Replying<'_> {
         let (message, headers, trailers) = response.into_parts();
         match message.into_payload() {
             Ok(message) => {
+                self.sent.given(&message);
                 let closing = Closing {
                     headers,
                     message: Some(message),

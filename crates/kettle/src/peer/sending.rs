@@ -1,9 +1,11 @@
 //! Streams on their way out: when they are polled, and when they have to wait for room.
 
+use super::replying::Sent;
 use crate::Status;
+use crate::codec::encoded;
 use crate::outbox::HIGH_BYTES;
-use crate::source::{BoxSource, Sink};
-use bytes::BytesMut;
+use crate::outgoing::Sink;
+use crate::source::BoxSource;
 use kettle_buf::{Encode, Payload};
 use kettle_proto::{CallId, Machine};
 use std::collections::VecDeque;
@@ -86,6 +88,7 @@ impl Sending {
         call: CallId,
         machine: &mut dyn Machine,
         room: &mut Room,
+        sent: &mut Sent,
     ) -> Poll<Result<(), Status>> {
         let Some(source) = &mut self.source else {
             return Poll::Ready(Ok(()));
@@ -101,7 +104,11 @@ impl Sending {
                 // `Event::Room` follows.
                 return Poll::Pending;
             }
-            let mut outlet = Outlet { call, machine };
+            let mut outlet = Outlet {
+                call,
+                machine,
+                sent,
+            };
             match source.as_mut().poll_next(cx, &mut outlet) {
                 Poll::Ready(Some(Ok(()))) => self.begun = true,
                 Poll::Ready(Some(Err(status))) => return Poll::Ready(Err(status)),
@@ -134,18 +141,19 @@ impl fmt::Debug for Sending {
 struct Outlet<'a> {
     call: CallId,
     machine: &'a mut dyn Machine,
+    sent: &'a mut Sent,
 }
 
 impl Sink for Outlet<'_> {
     fn encode(&mut self, message: &dyn Encode) {
-        if !self.machine.encode_message(self.call, message, false) {
-            let mut bytes = BytesMut::with_capacity(message.encoded_len());
-            message.encode(&mut bytes);
-            self.send(bytes.into());
+        match self.machine.encode_message(self.call, message, false) {
+            Some(length) => self.sent.encoded(length),
+            None => self.send(encoded(message)),
         }
     }
 
     fn send(&mut self, message: Payload) {
+        self.sent.given(&message);
         self.machine.send_message(self.call, message, false);
     }
 }

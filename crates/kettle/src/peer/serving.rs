@@ -6,6 +6,7 @@ use super::handler::Handler;
 use super::held::{Held, Holdings};
 use super::replying::Replying;
 use super::sending::Room;
+use crate::detector::Detector;
 use crate::inbox;
 use crate::interceptor::Interceptors;
 use crate::remote::Remote;
@@ -13,7 +14,7 @@ use crate::request::Origin;
 use crate::router::{RouteId, Router};
 use crate::stats::{LoopStats, SLOW_POLL};
 use crate::{Inbound, Outbound, Reply, Request, Status};
-use kettle_buf::Chain;
+use kettle_buf::{Chain, copied_bytes};
 use kettle_proto::limits::Limits;
 use kettle_proto::{CallId, Event, Instant, Machine, Metadata, Method};
 use std::fmt;
@@ -26,6 +27,26 @@ pub(crate) struct Hosted {
     pub(crate) router: Router,
     pub(crate) interceptors: Interceptors<Inbound, Outbound>,
     pub(crate) holdings: Arc<Holdings>,
+    /// Watches what handlers keep of messages.
+    pub(crate) detector: Option<Arc<Detector>>,
+}
+
+impl Hosted {
+    /// A message as its handler gets it.
+    #[inline]
+    fn watched(&self, route: RouteId, message: Chain) -> Chain {
+        match &self.detector {
+            Some(detector) => detector.watch(self.router.route(route).path, message),
+            None => message,
+        }
+    }
+
+    /// Slices of messages that were kept for too long.
+    pub(crate) fn long_holds(&self) -> u64 {
+        self.detector
+            .as_ref()
+            .map_or(0, |detector| detector.warned())
+    }
 }
 
 /// The clock is read after so many polls of one connection in a row: reading it costs as much as a
@@ -169,8 +190,12 @@ impl Serving {
         let Some(Stage::Handler(handler)) = stage(&mut self.calls, call) else {
             return;
         };
+        let copied = copied_bytes();
         let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
         let (route, polled) = (handler.route(), handler.poll(turn, &mut reply));
+        let cost = reply.cost(copied);
+        let counters = turn.stats.method(route, &self.hosted.router);
+        counters.polled(cost);
         self.count_poll(turn, route);
         match polled {
             Poll::Ready(()) => drop(self.take(call)),
@@ -217,7 +242,10 @@ impl Serving {
         message: Chain,
         end: bool,
     ) {
-        if let Some(arriving) = arriving(&mut self.calls, call) {
+        if let Some(Stage::Handler(handler)) = stage(&mut self.calls, call)
+            && let Some(arriving) = &mut handler.arriving
+        {
+            let message = self.hosted.watched(handler.route, message);
             if arriving.push(call, message, machine, &mut self.untaken) {
                 self.fresh.push(call);
             }
@@ -290,6 +318,7 @@ impl Serving {
         if self.hosted.router.route(head.route).client_streaming {
             return self.start_stream(turn, machine, call, head, Some(message));
         }
+        let message = self.hosted.watched(head.route, message);
         if let Some(handler) = self.run(turn, machine, call, head, Inbound::new(message)) {
             self.put_away(call, Stage::Handler(handler));
         }
@@ -309,6 +338,7 @@ impl Serving {
         let (feed, receiver) = inbox::pair(mailbox, self.credit_step, Some(place), over);
         let mut arriving = Arriving::new(feed);
         if let Some(message) = only {
+            let message = self.hosted.watched(head.route, message);
             arriving.push(call, message, machine, &mut self.untaken);
             arriving.end(Status::default());
         }
@@ -336,9 +366,14 @@ impl Serving {
         let origin = Origin::hosted(self.remote, head.deadline, route.path);
         let mut request = Some(Request::incoming(message, head.metadata, origin));
         let interceptors = &self.hosted.interceptors;
+        let copied = copied_bytes();
         let mut reply = Replying::new(call, machine, &mut self.room, turn.stats);
         let request = &mut request;
         let waits = Handler::start(turn, &mut reply, head.route, route, interceptors, request);
+        let cost = reply.cost(copied);
+        let counters = turn.stats.method(head.route, &self.hosted.router);
+        counters.started();
+        counters.polled(cost);
         self.count_poll(turn, head.route);
         waits
     }

@@ -130,7 +130,7 @@ mod tests {
     use crate::Metadata;
     use crate::call::{self, Content, Place, Reply};
     use crate::pending::{self, Pending};
-    use kettle_buf::Segment;
+    use kettle_buf::Chain;
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
@@ -146,7 +146,7 @@ mod tests {
             metadata: Metadata::new(),
             deadline,
             wait_for_ready,
-            content: Content::Message(Segment::default()),
+            content: Content::Message(Chain::new()),
             caller: call::Caller::One(promise),
             tries: 0,
         };

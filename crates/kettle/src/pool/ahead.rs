@@ -1,8 +1,9 @@
 //! Messages of a reply stream between the pool thread that makes them and the loop that sends them.
 
 use crate::Status;
-use crate::source::{BoxSource, Sink};
-use bytes::BytesMut;
+use crate::codec::encoded;
+use crate::outgoing::Sink;
+use crate::source::BoxSource;
 use kettle_buf::{Encode, Payload};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,9 +86,7 @@ impl Ahead {
 
 impl Sink for Ahead {
     fn encode(&mut self, message: &dyn Encode) {
-        let mut bytes = BytesMut::with_capacity(message.encoded_len());
-        message.encode(&mut bytes);
-        self.send(bytes.into());
+        self.send(encoded(message));
     }
 
     fn send(&mut self, message: Payload) {

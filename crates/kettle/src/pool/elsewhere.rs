@@ -5,8 +5,9 @@ use super::Pool;
 use super::ahead::Behind;
 use super::job::{Begin, Job};
 use crate::answer::answer;
+use crate::outgoing::Sink;
 use crate::pending::{self, Pending};
-use crate::source::{Sink, Source};
+use crate::source::Source;
 use crate::{Answer, BoxAnswer, Inbound, MethodInfo, Outbound, Reply, Request, Response};
 use crate::{Service, Status};
 use std::pin::Pin;
@@ -17,6 +18,8 @@ use std::task::{Context, Poll, ready};
 pub(crate) struct OnPool {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) pool: Arc<Pool>,
+    /// Their streams of replies are made there too.
+    pub(crate) whole: bool,
 }
 
 impl Service for OnPool {
@@ -34,6 +37,7 @@ impl Service for OnPool {
             service: Arc::clone(&self.service),
             method,
             request,
+            whole: self.whole,
         };
         match Job::admit(&self.pool, begin, answered) {
             Ok(job) => Box::pin(Elsewhere {

@@ -19,9 +19,11 @@ use crate::peer::panicked;
 use crate::pending::Promise;
 use crate::source::BoxSource;
 use crate::{BoxFuture, Inbound, Outbound, Request, Response, Service, Status};
+use kettle_buf::copied_bytes;
 use kettle_proto::Instant;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use tracing::Span;
@@ -59,6 +61,7 @@ enum Phase {
 
 struct Work {
     stage: Stage,
+    whole: bool,
     answered: Option<Answered>,
 }
 
@@ -75,6 +78,8 @@ pub(super) struct Begin {
     pub(super) service: Arc<dyn Service>,
     pub(super) method: usize,
     pub(super) request: Request<Inbound>,
+    /// A stream of replies stays on the pool.
+    pub(super) whole: bool,
 }
 
 impl Job {
@@ -85,6 +90,7 @@ impl Job {
         answered: Answered,
     ) -> Result<Arc<Self>, Status> {
         let work = Work {
+            whole: begin.whole,
             stage: Stage::New(begin),
             answered: Some(answered),
         };
@@ -110,11 +116,14 @@ impl Job {
         };
         let waker = Waker::from(Arc::clone(&self));
         ambient::set(self.deadline);
+        let copied = copied_bytes();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _entered = self.span.enter();
             work.poll(&self, &mut Context::from_waker(&waker))
         }));
         ambient::clear();
+        let copied = copied_bytes() - copied;
+        self.pool.copied.fetch_add(copied, Ordering::Relaxed);
         let over = match polled {
             Ok(polled) => polled.is_ready(),
             Err(panic) => {
@@ -240,7 +249,8 @@ impl Work {
         }
     }
 
-    /// Gives the loop what the handler returned. A stream stays here, and its messages go to the loop.
+    /// Gives the loop what the handler returned. A stream stays here, and its messages go to the loop, unless
+    /// only the handler's begin belongs here.
     fn answer(&mut self, job: &Arc<Job>, outcome: Result<Response<Outbound>, Status>) -> Stage {
         let Some(answered) = self.answered.take() else {
             return Stage::Over;
@@ -252,6 +262,10 @@ impl Work {
                 return Stage::Over;
             }
         };
+        if !self.whole {
+            answered.answer(Ok(response));
+            return Stage::Over;
+        }
         let (message, headers, trailers) = response.into_parts();
         let (message, stage) = match message.into_source() {
             Ok(source) => {

@@ -1,14 +1,16 @@
-//! Settings of a server from its environment: the I/O model, the number of loops, the address.
+//! Settings of a server from its environment: the I/O model, the number of loops, how files are sent, the
+//! address.
 //!
 //! Whoever runs a program chooses them so without changing it; `kettle lab --server` does. All other
 //! settings are the program's own, in `server.rs`.
 
 use super::{LOOPS_MAX, ServerBuilder, listen_address};
-use crate::Model;
+use crate::{FileStrategy, Model};
 use std::ffi::OsString;
 
 const MODEL: &str = "KETTLE_MODEL";
 const LOOPS: &str = "KETTLE_LOOPS";
+const FILE_STRATEGY: &str = "KETTLE_FILE_STRATEGY";
 pub(super) const LISTEN: &str = "KETTLE_LISTEN";
 
 /// What the environment said.
@@ -30,6 +32,7 @@ impl ServerBuilder {
     /// |---|---|---|
     /// | `KETTLE_MODEL` | a name of [`Model::name`], such as `epoll` | [`ServerBuilder::model`] |
     /// | `KETTLE_LOOPS` | 1 to 1,024; 1 for `blocking` and `threads` | [`ServerBuilder::loops`] |
+    /// | `KETTLE_FILE_STRATEGY` | a name of [`FileStrategy::name`], such as `splice` | [`ServerBuilder::file_strategy`] |
     /// | `KETTLE_LISTEN` | `ADDRESS:PORT`, `NAME:PORT` or `unix:///PATH` | the address given to [`ServerBuilder::serve`] and its kin |
     ///
     /// A setting that is made after this call goes before the environment, except for the address.
@@ -73,9 +76,10 @@ impl Env {
 /// Puts a value into a builder, or says why it is none.
 type Take = fn(&mut ServerBuilder, &str) -> Result<(), String>;
 
-const VARIABLES: [(&str, Take); 3] = [
+const VARIABLES: [(&str, Take); 4] = [
     (MODEL, take_model),
     (LOOPS, take_loops),
+    (FILE_STRATEGY, take_file_strategy),
     (LISTEN, take_listen),
 ];
 
@@ -91,6 +95,13 @@ fn take_loops(builder: &mut ServerBuilder, number: &str) -> Result<(), String> {
     builder.loops = loops
         .filter(|loops| (1..=LOOPS_MAX).contains(loops))
         .ok_or_else(|| format!("it is not a number of loops, 1 to {LOOPS_MAX}"))?;
+    Ok(())
+}
+
+fn take_file_strategy(builder: &mut ServerBuilder, name: &str) -> Result<(), String> {
+    builder.driver.file_strategy = name
+        .parse::<FileStrategy>()
+        .map_err(|unknown| unknown.to_string())?;
     Ok(())
 }
 
@@ -133,8 +144,14 @@ mod tests {
 
     #[test]
     fn what_is_set_is_taken() {
-        let builder = with(&[(MODEL, "poll"), (LOOPS, "2"), (LISTEN, "127.0.0.2:0")]);
+        let builder = with(&[
+            (MODEL, "poll"),
+            (LOOPS, "2"),
+            (FILE_STRATEGY, "mmap"),
+            (LISTEN, "127.0.0.2:0"),
+        ]);
         assert_eq!((builder.model, builder.loops), (Model::Poll, 2));
+        assert_eq!(builder.driver.file_strategy, FileStrategy::Mmap);
         let server = builder.spawn("127.0.0.1:0").unwrap();
         assert_eq!(server.local_addr().ip().to_string(), "127.0.0.2");
     }
@@ -157,6 +174,7 @@ mod tests {
             (LOOPS, "0", loops),
             (LOOPS, "1025", loops),
             (LOOPS, "two", loops),
+            (FILE_STRATEGY, "tee", "it is one of splice, sendfile"),
             (LISTEN, "", listen),
             (LISTEN, "127.0.0.1", listen),
             (LISTEN, "127.0.0.1:65536", listen),

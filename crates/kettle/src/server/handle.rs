@@ -4,9 +4,8 @@ use super::Running;
 use super::listening::Bound;
 use crate::command::Command;
 use crate::error::Kind;
-use crate::peer::Holdings;
-use crate::pool::Pool;
 use crate::reactor::Seat;
+use crate::reactor::Serves;
 use crate::stats::Stats;
 use crate::{Error, pending};
 use kettle_io::Address;
@@ -35,8 +34,7 @@ struct Shared {
     seats: Arc<[Seat]>,
     /// Threads or tasks with a connection each.
     running: Option<Arc<Running>>,
-    pool: Arc<Pool>,
-    holdings: Arc<Holdings>,
+    serves: Arc<Serves>,
     /// Of a Unix-domain socket, until the server stops.
     file: Mutex<Option<SocketFile>>,
 }
@@ -48,14 +46,13 @@ impl ServerHandle {
         seats: Arc<[Seat]>,
         threads: Vec<JoinHandle<()>>,
         running: Option<Arc<Running>>,
-        (pool, holdings): (Arc<Pool>, Arc<Holdings>),
+        serves: Arc<Serves>,
     ) -> Self {
         let shared = Arc::new(Shared {
             grace,
             seats,
             running,
-            pool,
-            holdings,
+            serves,
             file: Mutex::new(bound.file),
         });
         Self {
@@ -72,11 +69,11 @@ impl ServerHandle {
         bound: Bound,
         grace: Duration,
         running: Arc<Running>,
-        shares: (Arc<Pool>, Arc<Holdings>),
+        serves: Arc<Serves>,
         thread: JoinHandle<()>,
     ) -> Self {
         let (seats, running) = (Arc::default(), Some(running));
-        Self::new(bound, grace, seats, vec![thread], running, shares)
+        Self::new(bound, grace, seats, vec![thread], running, serves)
     }
 
     /// Where the server listens.
@@ -120,7 +117,7 @@ impl ServerHandle {
         if let Some(running) = &self.shared.running {
             running.wait();
         }
-        self.shared.pool.close();
+        self.shared.serves.pool.close();
         if let Some(signals) = self
             .signals
             .lock()
@@ -237,7 +234,7 @@ impl Shared {
         if let Some(running) = &self.running {
             running.add_to(&mut total);
         }
-        total.held_bytes = self.holdings.bytes();
+        self.serves.add_to(&mut total);
         total
     }
 }

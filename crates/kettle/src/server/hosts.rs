@@ -31,10 +31,6 @@ fn start_loops(
     Listening { listeners, bound }: Listening,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
-    let (pool, holdings) = (
-        Arc::clone(&serves.pool),
-        Arc::clone(&serves.hosted.holdings),
-    );
     let hosts_clients = builder.open_driver.is_some() || builder.model != Model::Blocking;
     let builder = Arc::new(builder);
     let (mut threads, mut seats) = (Vec::new(), Vec::new());
@@ -91,7 +87,7 @@ fn start_loops(
         seats,
         threads,
         None,
-        (pool, holdings),
+        serves,
     ))
 }
 
@@ -121,11 +117,11 @@ fn start_threads(
     Listening { listeners, bound }: Listening,
 ) -> Result<ServerHandle, Error> {
     let serves = builder.serves()?;
-    let (pool, holdings) = (
-        Arc::clone(&serves.pool),
-        Arc::clone(&serves.hosted.holdings),
-    );
-    let threads = Arc::new(Threads::new(serves, builder.driver, builder.threads_max));
+    let threads = Arc::new(Threads::new(
+        Arc::clone(&serves),
+        builder.driver,
+        builder.threads_max,
+    ));
     let reactor = Reactor::new(builder.open_driver()?);
     let seat = Seat {
         mailbox: Arc::clone(reactor.mailbox()),
@@ -153,7 +149,7 @@ fn start_threads(
         seats,
         vec![acceptor],
         Some(running),
-        (pool, holdings),
+        serves,
     ))
 }
 

@@ -7,7 +7,8 @@ use crate::command::Command;
 use crate::key::PeerKey;
 use crate::mailbox::Target;
 use crate::peer::Peer;
-use kettle_buf::Payload;
+use crate::stats::LoopStats;
+use kettle_buf::{Payload, copied_bytes};
 use kettle_proto::{CallId, Instant};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -55,9 +56,12 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         if let Target::Handler(key, call) = target
             && key == self.key
         {
+            let copied = copied_bytes();
             let mut turn = desk.turn(key);
             self.peer.wake(&mut turn, call);
             desk.now = turn.now;
+            LoopStats::add(&desk.stats.wakes, 1);
+            LoopStats::add(&desk.stats.copied, copied_bytes() - copied);
             self.ready = true;
         }
     }
@@ -90,11 +94,13 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         cx: &mut Context<'_>,
         until: Option<Instant>,
     ) -> bool {
+        let copied = copied_bytes();
         let received = self.receive(desk, cx);
         self.fire(desk);
         let pumped = self.pump(desk);
         let sent = self.send(desk, cx);
         self.shut(cx);
+        LoopStats::add(&desk.stats.copied, copied_bytes() - copied);
         if received || pumped || sent || self.ready {
             return true;
         }

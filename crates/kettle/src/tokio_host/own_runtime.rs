@@ -75,8 +75,7 @@ impl TokioServer {
     fn handle(&self, bound: Bound, thread: std::thread::JoinHandle<()>) -> ServerHandle {
         let host = self.host();
         let running = Arc::clone(&host.running);
-        let holdings = Arc::clone(&host.serves.hosted.holdings);
-        let shares = (Arc::clone(&host.serves.pool), holdings);
-        ServerHandle::of_tasks(bound, host.stop_grace, running, shares, thread)
+        let serves = Arc::clone(&host.serves);
+        ServerHandle::of_tasks(bound, host.stop_grace, running, serves, thread)
     }
 }

@@ -148,7 +148,7 @@ impl TokioServer {
     pub fn stats(&self) -> Stats {
         let mut total = Stats::default();
         self.host.running.add_to(&mut total);
-        total.held_bytes = self.host.serves.hosted.holdings.bytes();
+        self.host.serves.add_to(&mut total);
         total
     }
 }

@@ -1,6 +1,6 @@
 //! A stream of a task: what is received from it, and what is on its way into it.
 
-use kettle_buf::{FileRegion, Payload, Pool, PoolConfig, Segment};
+use kettle_buf::{FileRegion, Payload, Pool, PoolConfig, Segment, count_copied};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
@@ -115,6 +115,7 @@ struct Loaded(Vec<u8>);
 fn load(region: &FileRegion) -> io::Result<Loaded> {
     let mut bytes = vec![0; FILE_BYTES.min(usize::try_from(region.len()).unwrap_or(FILE_BYTES))];
     let read = region.file().read_at(&mut bytes, region.offset())?;
+    count_copied(read);
     if read == 0 {
         let text = "a file is shorter than the region of it that is sent";
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));

@@ -1,5 +1,6 @@
 //! The call suite: what a call promises, on every I/O model.
 
+mod accounting;
 mod blocking;
 mod blocking_streams;
 mod both;
@@ -12,7 +13,9 @@ mod nested;
 mod on_tokio;
 mod pool;
 mod raw;
+mod recording;
 mod recovery;
+mod regions;
 mod repeat;
 mod servers;
 #[cfg(feature = "tokio-host")]

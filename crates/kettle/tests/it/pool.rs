@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 on_every_model! {
     handlers_and_their_streams_run_on_pool_threads
+    a_handler_may_begin_on_the_pool_only
     a_handler_that_blocks_keeps_nobody_waiting
     a_full_pool_refuses
     streams_pass_through_the_pool
@@ -75,6 +76,51 @@ fn handlers_and_their_streams_run_on_pool_threads(model: Model) {
     assert!(!reply.get_ref().payload.starts_with(b"kettle-pool"));
     let replies = all(block_on(client.push(numbered(Behaviour::ThreadNames, 1))).unwrap());
     assert_eq!(replies[0].payload, "kettle-pool");
+}
+
+/// Replies with the name of the thread that ran its handler, and then of the one that makes its stream.
+struct Naming;
+
+impl Service for Naming {
+    fn name(&self) -> &'static str {
+        "naming"
+    }
+
+    fn methods(&self) -> &'static [MethodInfo] {
+        const { &[MethodInfo::new("Name", false, true)] }
+    }
+
+    fn call(&self, _: usize, _: Request<Inbound>) -> BoxAnswer {
+        answer(async {
+            let name = || thread::current().name().unwrap_or_default().to_owned();
+            let begun = name();
+            let names = (0..2).map(move |number| {
+                let name = if number == 0 { begun.clone() } else { name() };
+                Ok(Outbound::from_bytes(name.into()))
+            });
+            Ok(Response::new(Outbound::from_stream(stream(names))))
+        })
+    }
+}
+
+fn a_handler_may_begin_on_the_pool_only(model: Model) {
+    let service = Naming.method_begins_on_pool("Name");
+    let server = Server::builder().model(model).add_service(service);
+    let server = server.spawn("127.0.0.1:0").unwrap();
+    let url = format!("kettle://{}", server.local_addr());
+    let channel = block_on(Channel::connect(url)).unwrap();
+    let request = Request::new(Outbound::encode(&task(Behaviour::Echo)));
+    let replies = block_on(channel.call_streaming("/naming/Name", request)).unwrap();
+    let mut replies = replies.into_inner().into_stream();
+    let mut next = || {
+        block_on(replies.message())
+            .unwrap()
+            .map(|reply| reply.into_bytes().unwrap())
+    };
+    assert_eq!(next().unwrap(), "kettle-pool");
+    let name = next().unwrap();
+    assert!(name != "kettle-pool", "{name:?}");
+    assert_eq!(next(), None);
 }
 
 fn a_handler_that_blocks_keeps_nobody_waiting(model: Model) {

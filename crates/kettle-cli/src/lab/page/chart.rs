@@ -124,11 +124,8 @@ impl Chart<'_> {
         });
         let mut ends: Vec<_> = ends.collect();
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let highest = ABOVE + NAME_HEIGHT / 2.0;
-        let mut free = highest.min(HEIGHT - BELOW - NAME_HEIGHT * ends.len() as f64);
-        for (y, line) in ends {
-            let y = y.max(free);
-            free = y + NAME_HEIGHT;
+        let heights = apart(ends.iter().map(|(y, _)| *y).collect());
+        for (y, (_, line)) in heights.into_iter().zip(ends) {
             let (x, colour) = (WIDTH - RIGHT + 8.0, line.colour % COLOURS);
             let _ = writeln!(
                 svg,
@@ -143,6 +140,21 @@ impl Chart<'_> {
         let step = (WIDTH - RIGHT - LEFT - 20.0) / (self.places.len() - 1) as f64;
         LEFT + 10.0 + step * index as f64
     }
+}
+
+/// Sorted heights of names moved down as far as those above need it, and then up from the lower edge.
+fn apart(mut heights: Vec<f64>) -> Vec<f64> {
+    let mut free = ABOVE;
+    for y in &mut heights {
+        *y = y.max(free);
+        free = *y + NAME_HEIGHT;
+    }
+    let mut free = HEIGHT - NAME_HEIGHT / 2.0;
+    for y in heights.iter_mut().rev() {
+        *y = y.min(free);
+        free = *y - NAME_HEIGHT;
+    }
+    heights
 }
 
 /// From figures to heights, by their logarithms.
@@ -248,8 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn names_do_not_cover_each_other() {
-        let mut chart = chart(vec![Some(1.0), Some(1.0)]);
+    fn names_do_not_cover_each_other_and_stay_inside() {
+        // The first keeps the others at the lower edge.
+        let mut chart = chart(vec![Some(900.0), Some(900.0)]);
         for n in 0..9 {
             let figures = vec![Some(1.0), Some(1.0 + f64::from(n) / 100.0)];
             let name = format!("model {n}");
@@ -276,6 +289,7 @@ mod tests {
         for pair in heights.windows(2) {
             assert!(NAME_HEIGHT <= pair[1] - pair[0] + 0.2, "{heights:?}");
         }
-        assert!(heights.iter().all(|y| *y <= HEIGHT), "{heights:?}");
+        let inside = |y: &f64| ABOVE <= *y && *y <= HEIGHT - 2.0;
+        assert!(heights.iter().all(inside), "{heights:?}");
     }
 }

@@ -144,3 +144,28 @@ fn other_work_than_echoing_takes_no_part() {
     let large = results(large, &[(Model::Blocking, LESS), (Model::Epoll, TEN)]);
     assert_eq!(outcome("Blocking I/O", &[large]), Outcome::NotMeasured);
 }
+
+#[test]
+fn several_processes_take_no_part() {
+    let more = Load {
+        processes: 3,
+        ..Load::new(64, 1, 40_000)
+    };
+    let few = results(FEW, &[(Model::Poll, MORE), (Model::Epoll, LESS)]);
+    let more = results(more, &[(Model::Poll, LESS), (Model::Epoll, MORE)]);
+    assert_eq!(outcome("epoll beats", &[few, more]), Outcome::Confirmed);
+}
+
+#[test]
+fn claims_without_figures_are_told_in_one_line() {
+    let few = results(FEW, &[(Model::Blocking, LESS), (Model::Epoll, TEN)]);
+    let verdicts = verdicts(&[few]);
+    let (judged, _) = by_figures(&verdicts);
+    let judged: Vec<_> = judged.iter().map(|it| it.about).collect();
+    assert_eq!(judged, ["blocking"]);
+    let wanted = "Not judged, because their loads or models were not asked for: threads, scan, idle \
+                  connections on epoll, epoll beside select and poll, io_uring.";
+    assert_eq!(not_measured(&verdicts).unwrap(), wanted);
+    let judged: Vec<_> = verdicts.into_iter().take(1).collect();
+    assert_eq!(not_measured(&judged), None);
+}

@@ -2,7 +2,7 @@
 
 use crate::Feature;
 use io_uring::opcode::{Accept, AsyncCancel, Connect, PollAdd, Read, Recv, Send, SendMsg};
-use io_uring::opcode::{SendZc, Socket};
+use io_uring::opcode::{SendMsgZc, SendZc, Socket};
 use io_uring::{Parameters, register};
 use rustix::io::Errno;
 use std::fmt::Write;
@@ -30,6 +30,9 @@ pub struct UringFeatures {
     /// but a receive that is cancelled may yet deliver as much as all lent blocks hold, 4 MiB: a server's
     /// bound on what it holds is exceeded by that. Off by default.
     pub multishot_receive: bool,
+    /// Memory is sent without copying it (SENDMSG_ZC, Linux 6.1; used from 6.2 on, where the kernel tells whether
+    /// it has copied all the same), when [`crate::DriverConfig::zero_copy_bytes_min`] asks for it.
+    pub zero_copy: bool,
 }
 
 impl UringFeatures {
@@ -41,6 +44,7 @@ impl UringFeatures {
         incremental: true,
         multishot_accept: true,
         multishot_receive: true,
+        zero_copy: true,
     };
 
     /// None: what Linux 5.11 has.
@@ -51,6 +55,7 @@ impl UringFeatures {
         incremental: false,
         multishot_accept: false,
         multishot_receive: false,
+        zero_copy: false,
     };
 
     /// Each with a name and whether it is there.
@@ -62,6 +67,7 @@ impl UringFeatures {
             ("incremental buffers", self.incremental),
             ("multishot accept", self.multishot_accept),
             ("multishot receive", self.multishot_receive),
+            ("zero-copy send", self.zero_copy),
         ];
         features
             .map(|(name, found)| Feature { name, found })
@@ -113,6 +119,11 @@ pub(super) fn check(params: &Parameters, probe: &register::Probe) -> io::Result<
 pub(super) fn multishot(probe: &register::Probe) -> (bool, bool) {
     let (accept, receive) = (Socket::CODE, SendZc::CODE);
     (probe.is_supported(accept), probe.is_supported(receive))
+}
+
+/// Whether there are sends that lend their memory.
+pub(super) fn zero_copy(probe: &register::Probe) -> bool {
+    probe.is_supported(SendMsgZc::CODE)
 }
 
 /// Where the administrator forbids io_uring.
@@ -170,6 +181,7 @@ mod tests {
             "{error}"
         );
         assert_eq!(multishot(&probe), (false, false));
+        assert!(!zero_copy(&probe));
         ring.submitter().register_probe(&mut probe).unwrap();
         check(ring.params(), &probe).unwrap();
     }

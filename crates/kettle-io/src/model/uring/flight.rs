@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "a message header is zeroed, and holds pointers")]
 
 use crate::attached::Attached;
-use crate::transfer::SLICES_MAX;
+use crate::send::SLICES_MAX;
 use crate::{Completion, OpKind, Outcome};
 use kettle_buf::Payload;
 use socket2::SockAddr;
@@ -23,6 +23,10 @@ pub(super) struct Socket {
     pub(super) address: Option<Box<SockAddr>>,
     /// The pieces of a send in flight, when there are several.
     pub(super) message: Option<Box<Message>>,
+    /// The number of a send in flight that lends its memory.
+    pub(super) lending: Option<u32>,
+    /// Sends lend nothing: the socket cannot, or the kernel has copied all the same.
+    pub(super) copies: bool,
 }
 
 /// What the kernel does for an operation.
@@ -46,6 +50,8 @@ impl Socket {
             received_in: 0,
             address: None,
             message: None,
+            lending: None,
+            copies: false,
         }
     }
 

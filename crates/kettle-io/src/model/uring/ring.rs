@@ -31,6 +31,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) enum Name {
     /// An operation of the socket of this key.
     Op(OpKind, u32),
+    /// A send that lends its memory, by its number among those.
+    Lending(u32),
     /// The read of the waker's eventfd.
     Bell,
     /// A request to cancel another.
@@ -46,6 +48,7 @@ impl Name {
             Name::Op(OpKind::Send, key) => (3, key),
             Name::Bell => (4, 0),
             Name::Cancel => (5, 0),
+            Name::Lending(number) => (6, number),
         };
         number << 32 | u64::from(key)
     }
@@ -58,6 +61,7 @@ impl Name {
             2 => Name::Op(OpKind::Receive, key),
             3 => Name::Op(OpKind::Send, key),
             4 => Name::Bell,
+            6 => Name::Lending(key),
             _ => Name::Cancel,
         }
     }
@@ -88,6 +92,7 @@ impl Ring {
         let (accept, receive) = features::multishot(&probe);
         features.multishot_accept = wanted.multishot_accept && accept;
         features.multishot_receive = wanted.multishot_receive && receive;
+        features.zero_copy = wanted.zero_copy && features::zero_copy(&probe);
         Ok(Self {
             inner,
             features,
