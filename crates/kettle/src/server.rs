@@ -205,8 +205,8 @@ impl ServerBuilder {
         self
     }
 
-    /// How long a connection without calls and without bytes stays open; `None`: for ever. Default
-    /// 10 min.
+    /// How long a connection without calls and without bytes stays open; `None`: for ever. It counts from the
+    /// last bytes or the end of the last call, whichever is later. Default 10 min.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.idle_timeout = timeout;
         self
@@ -415,14 +415,13 @@ impl ServerBuilder {
         let hosted = Hosted {
             router,
             interceptors: self.interceptors.clone().into(),
+            limits: Arc::new(self.limits.clone()),
             holdings: Arc::new(Holdings::new(self.held_bytes_max)),
             detector: self.hold_detector.clone(),
         };
-        let (limits, nodelay) = (self.limits.clone(), self.nodelay);
         Ok(Arc::new(Serves {
             hosted: Arc::new(hosted),
-            limits,
-            nodelay,
+            nodelay: self.nodelay,
             pool,
             context,
         }))
