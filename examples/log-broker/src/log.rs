@@ -68,7 +68,11 @@ impl Log {
     /// # Errors
     /// When a file cannot be read or written, another process has the log, or a record is damaged in a
     /// segment that is not the newest.
+    ///
+    /// # Panics
+    /// When [`Options::index_bytes`] is 0.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<(Self, Recovery), Error> {
+        assert!(0 < options.index_bytes, "points of an index lie apart");
         let directory = directory.as_ref();
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let lock = Lock::take(directory)?;
@@ -90,6 +94,7 @@ impl Log {
                 (tip, 0)
             }
         };
+        recovered.iter_mut().try_for_each(Recovered::save_index)?;
         let contents = Arc::new(Contents::new(directory.to_owned(), lock, segments));
         contents.retain(options.retention_bytes)?;
         let (first, end) = contents.bounds();
@@ -143,6 +148,7 @@ pub(crate) fn bases(directory: &Path) -> Result<Vec<u64>, Error> {
     let base = |entry: io::Result<fs::DirEntry>| -> io::Result<Option<u64>> {
         let name = entry?.file_name();
         let base = name.to_str().and_then(|name| name.strip_suffix(".log"));
+        let base = base.filter(|base| base.len() == 20);
         Ok(base.and_then(|base| base.parse().ok()))
     };
     let entries = fs::read_dir(directory).map_err(Error::io(directory))?;

@@ -24,6 +24,8 @@ pub(crate) struct Recovered {
     flaw: Option<Flaw>,
     /// Length of the file.
     bytes: u64,
+    /// The index's file has other points than the index.
+    is_unsaved: bool,
 }
 
 impl Recovered {
@@ -37,12 +39,14 @@ impl Recovered {
         let index_path = index_path(directory, base);
         let opened = IndexFile::open(&index_path, base, bytes);
         let (index_file, mut index) = opened.map_err(Error::io(&index_path))?;
+        let saved = index.clone();
         let scanned = scan(&file, &mut index, index_bytes);
         let (end, flaw) = scanned.map_err(Error::io(&path))?;
         Ok(Self {
             path,
             file: Arc::new(file),
             index_file,
+            is_unsaved: index != saved,
             index,
             end,
             flaw,
@@ -72,6 +76,15 @@ impl Recovered {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Makes the index's file again if it was lost. The segment is on the disk: another follows it.
+    pub(crate) fn save_index(&mut self) -> Result<(), Error> {
+        if self.is_unsaved {
+            let saved = self.index_file.replace(&self.index);
+            saved.map_err(Error::io(&self.path))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn segment(&self) -> Segment {

@@ -289,9 +289,12 @@ fn an_index_that_is_gone_is_made_again() {
     };
     let before = fetched(&log);
     drop(log);
-    for path in segments(directory.path()) {
-        fs::remove_file(path.with_extension("index")).unwrap();
-    }
+    let paths = segments(directory.path()).into_iter();
+    let paths: Vec<_> = paths.map(|path| path.with_extension("index")).collect();
+    let indexes: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    paths.iter().for_each(|path| fs::remove_file(path).unwrap());
     let (log, _) = open(directory.path(), options());
     assert_eq!(fetched(&log), before);
+    let again = paths.iter().map(|path| fs::read(path).unwrap());
+    assert_eq!(again.collect::<Vec<_>>(), indexes);
 }
