@@ -1,4 +1,4 @@
-//! One record as bytes. The crate's documentation draws it; [`crate::scan`] reads many from a file.
+//! One record as bytes. The crate's documentation draws it; `scan.rs` reads many from a file.
 
 use bytes::Bytes;
 use std::fmt;
