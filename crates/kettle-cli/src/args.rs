@@ -109,7 +109,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", requires = "writable")]
     pub file_bytes_max: Option<u64>,
     /// How files get into a socket; a model that cannot do it copies them [default: splice].
-    #[arg(long, value_name = "STRATEGY", requires = "files", value_parser = file_strategy())]
+    #[arg(long, value_name = "STRATEGY", value_parser = file_strategy())]
     #[arg(env = "KETTLE_FILE_STRATEGY", hide_env_values = true)]
     pub file_strategy: Option<FileStrategy>,
     /// Event loops, each on a thread of its own; blocking and threads take 1.

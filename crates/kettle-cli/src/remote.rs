@@ -87,10 +87,7 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let url = format!("unix://{}", socket.display());
         assert_eq!(remote(&url), (url.clone(), String::new()));
-        assert_eq!(
-            remote(&format!("{url}/a/b")),
-            (url.clone(), "a/b".to_owned())
-        );
+        assert_eq!(remote(&format!("{url}/a/b")), (url, "a/b".to_owned()));
     }
 
     #[test]

@@ -29,3 +29,32 @@ pub(crate) fn write_all_at(file: &File, mut data: Chain, mut offset: u64) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kettle::Segment;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn more_segments_than_one_call_takes_are_written_in_order() {
+        let content: Vec<u8> = (0..3 * SLICES_MAX as u32 + 5).map(|n| n as u8).collect();
+        let mut chain = Chain::new();
+        for part in content.chunks(1) {
+            chain.append(Segment::copy_from_slice(part));
+        }
+        let file = tempfile::tempfile().unwrap();
+        write_all_at(&file, chain, 7).unwrap();
+        let mut written = vec![0; content.len()];
+        file.read_exact_at(&mut written, 7).unwrap();
+        assert_eq!(written, content);
+        assert_eq!(file.metadata().unwrap().len(), 7 + content.len() as u64);
+    }
+
+    #[test]
+    fn errors_are_the_kernels() {
+        let file = File::open("/dev/null").unwrap();
+        let data = Chain::from(Segment::from_static(b"some"));
+        assert_eq!(write_all_at(&file, data, 0), Err(Errno::BADF));
+    }
+}

@@ -144,9 +144,8 @@ impl Get<'_> {
         // Those that were stopped say less than the one that failed.
         let mut stopped = None;
         for end in ends.into_iter().filter_map(Result::err) {
-            match (&stopped, &end) {
-                (None | Some(Stopped::Interrupted), _) => stopped = Some(end),
-                _ => {}
+            if let None | Some(Stopped::Interrupted) = stopped {
+                stopped = Some(end);
             }
         }
         stopped.map_or(Ok(()), Err)

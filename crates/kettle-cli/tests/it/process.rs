@@ -23,6 +23,7 @@ pub fn kettle_with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command 
         .env_remove("KETTLE_MODEL")
         .env_remove("KETTLE_LOOPS")
         .env_remove("KETTLE_LISTEN")
+        .env_remove("KETTLE_FILE_STRATEGY")
         .stdin(Stdio::null());
     command
 }

@@ -150,7 +150,7 @@ fn an_upload_that_is_cancelled_leaves_nothing(model: Model) {
         ..WriteRequest::default()
     });
     let client = host.client();
-    let mut call = Box::pin(client.write(messages.clone()));
+    let mut call = Box::pin(client.write(messages));
     let mut nobody = Context::from_waker(Waker::noop());
     assert!(call.as_mut().poll(&mut nobody).is_pending());
     until("the file's begin", || nameless(&host) == 1);
