@@ -10,20 +10,20 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A socket and its operations in flight.
+/// A socket and its operations in flight. What few sockets need at a time is boxed.
 #[derive(Debug)]
 pub(crate) struct Attached<F = OwnedFd> {
     pub(crate) fd: F,
     pub(crate) token: Token,
-    pub(crate) accepting: bool,
+    /// The operation that goes on until it is cancelled: Accept or Receive.
+    pub(crate) standing: Option<OpKind>,
     /// Where to, while a connect is under way.
-    pub(crate) connecting: Option<Address>,
-    pub(crate) receiving: bool,
+    pub(crate) connecting: Option<Box<Address>>,
     /// A send that waits for room.
-    pub(crate) sending: Option<Payload>,
+    pub(crate) sending: Option<Box<Payload>>,
     /// What the last send has left for the next one.
     pub(crate) kept: Option<Box<Kept>>,
-    pub(crate) gather: Option<Gather>,
+    pub(crate) gather: Option<Box<Gather>>,
     /// There was no room left, or the connect is under way: do not try before it is writable.
     pub(crate) full: bool,
     /// Trying to accept or receive may bring something.
@@ -37,9 +37,8 @@ impl<F: AsFd> Attached<F> {
         Self {
             fd,
             token,
-            accepting: false,
+            standing: None,
             connecting: None,
-            receiving: false,
             sending: None,
             kept: None,
             gather: None,
@@ -52,7 +51,7 @@ impl<F: AsFd> Attached<F> {
     /// What the operations in flight wait for.
     pub(crate) fn wanted(&self) -> Interest {
         Interest {
-            readable: self.accepting || self.receiving,
+            readable: self.standing.is_some(),
             writable: self.connecting.is_some() || self.sending.is_some(),
         }
     }
@@ -77,7 +76,7 @@ impl<F: AsFd> Attached<F> {
         let outcome = match sys::connect(self.fd.as_fd(), &address, &mut transfer.calls) {
             Ok(()) | Err(Errno::ISCONN) => Outcome::Connected,
             Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {
-                (self.connecting, self.full) = (Some(address), true);
+                (self.connecting, self.full) = (Some(Box::new(address)), true);
                 return None;
             }
             Err(error) => Outcome::Failed(error.into()),
@@ -121,7 +120,7 @@ impl<F: AsFd> Attached<F> {
             Ok(progress) => {
                 (self.full, lent) = (progress.full, progress.lent);
                 if progress.bytes == 0 && !payload.is_empty() {
-                    self.sending = Some(payload);
+                    self.sending = Some(Box::new(payload));
                     return None;
                 }
                 payload.recycle();
@@ -190,7 +189,7 @@ impl<F: AsFd> Attached<F> {
                     return;
                 }
                 Err(error) => {
-                    self.accepting = false;
+                    self.standing = None;
                     done.push(self.last(OpKind::Accept, Outcome::Failed(error)));
                     return;
                 }
@@ -219,7 +218,7 @@ impl<F: AsFd> Attached<F> {
             Ok(_) => Outcome::Received(Segment::new()),
             Err(error) => Outcome::Failed(error.into()),
         };
-        self.receiving = false;
+        self.standing = None;
         done.extend(self.gathered());
         done.push(self.last(OpKind::Receive, outcome));
     }
@@ -255,9 +254,8 @@ impl<F: AsFd> Attached<F> {
     /// Whether an operation has not had its last completion.
     pub(crate) fn is_under_way(&self, kind: OpKind) -> bool {
         match kind {
-            OpKind::Accept => self.accepting,
+            OpKind::Accept | OpKind::Receive => self.standing == Some(kind),
             OpKind::Connect => self.connecting.is_some(),
-            OpKind::Receive => self.receiving,
             OpKind::Send => self.sending.is_some(),
         }
     }
@@ -265,9 +263,11 @@ impl<F: AsFd> Attached<F> {
     /// Forgets an operation. True when it was in flight.
     pub(crate) fn stop(&mut self, kind: OpKind) -> bool {
         match kind {
-            OpKind::Accept => std::mem::take(&mut self.accepting),
+            OpKind::Accept | OpKind::Receive => self
+                .standing
+                .take_if(|standing| *standing == kind)
+                .is_some(),
             OpKind::Connect => self.connecting.take().is_some(),
-            OpKind::Receive => std::mem::take(&mut self.receiving),
             OpKind::Send => {
                 // A rest of the payload that is sent all the same is read again.
                 Kept::forget_pipe(&mut self.kept);
@@ -278,7 +278,7 @@ impl<F: AsFd> Attached<F> {
 
     /// The bytes of a message that will not become whole.
     pub(crate) fn gathered(&mut self) -> Option<Completion> {
-        let segment = self.gather.take().and_then(Gather::into_segment)?;
+        let segment = self.gather.take()?.into_segment()?;
         Some(self.received(segment))
     }
 

@@ -133,21 +133,23 @@ impl<S: Selector> Ready<S> {
         if !socket.full
             && let Some(address) = socket.connecting.take()
         {
-            done.extend(socket.connect(address, transfer));
+            done.extend(socket.connect(*address, transfer));
         }
         let mut still_full = false;
         if !socket.full
             && let Some(payload) = socket.sending.take()
         {
-            let completion = socket.send(payload, false, transfer);
+            let completion = socket.send(*payload, false, transfer);
             still_full = completion.is_none();
             done.extend(completion);
         }
-        if socket.readable && (socket.accepting || socket.receiving) {
+        if socket.readable
+            && let Some(standing) = socket.standing
+        {
             let before = (done.len(), transfer.received_bytes);
-            match socket.accepting {
-                true => socket.accept(ACCEPT_BATCH_MAX, transfer, done),
-                false => socket.receive(RecvFlags::DONTWAIT, transfer, done),
+            match standing {
+                OpKind::Accept => socket.accept(ACCEPT_BATCH_MAX, transfer, done),
+                _ => socket.receive(RecvFlags::DONTWAIT, transfer, done),
             }
             self.selector
                 .tried(key, before != (done.len(), transfer.received_bytes));
@@ -231,7 +233,7 @@ impl<S: Selector> Ready<S> {
         }
         let completion = match socket.full {
             true => {
-                socket.sending = Some(payload);
+                socket.sending = Some(Box::new(payload));
                 None
             }
             false => socket.send(payload, false, &mut self.transfer),
@@ -262,14 +264,14 @@ impl<S: Selector> Driver for Ready<S> {
             Op::Accept {
                 socket: SocketId(key),
             } => {
-                self.sockets[key as usize].socket.accepting = true;
+                self.sockets[key as usize].socket.standing = Some(OpKind::Accept);
                 self.watch_for(key, OpKind::Accept);
             }
             Op::Connect { socket, address } => self.submit_connect(socket.0, address),
             Op::Receive {
                 socket: SocketId(key),
             } => {
-                self.sockets[key as usize].socket.receiving = true;
+                self.sockets[key as usize].socket.standing = Some(OpKind::Receive);
                 self.watch_for(key, OpKind::Receive);
             }
             Op::Send { socket, payload } => self.submit_send(socket.0, payload),

@@ -87,20 +87,19 @@ impl Transfer {
     }
 
     /// A buffer for a message of `wanted` bytes, unless the pool is at its limit.
-    pub(crate) fn gather(&mut self, wanted: usize) -> Option<Gather> {
+    pub(crate) fn gather(&mut self, wanted: usize) -> Option<Box<Gather>> {
         if wanted == 0 {
             return None;
         }
-        self.pool
-            .large(wanted)
-            .map(|buffer| Gather { buffer, wanted })
+        let buffer = self.pool.large(wanted)?;
+        Some(Box::new(Gather { buffer, wanted }))
     }
 
     /// Receives once, into the message that is being gathered or into the pool's room.
     pub(crate) fn receive(
         &mut self,
         stream: BorrowedFd<'_>,
-        gather: &mut Option<Gather>,
+        gather: &mut Option<Box<Gather>>,
         flags: RecvFlags,
     ) -> Result<Arrival, Errno> {
         let (room, buffer) = match gather {
@@ -115,7 +114,7 @@ impl Transfer {
         let (end, filled) = (bytes == 0, bytes == room);
         let segment = match gather {
             _ if end => None,
-            Some(_) if filled => gather.take().and_then(Gather::into_segment),
+            Some(_) if filled => gather.take().and_then(|gather| gather.into_segment()),
             Some(_) => None,
             None => Some(self.pool.take()),
         };

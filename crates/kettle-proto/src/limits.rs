@@ -27,8 +27,8 @@ pub struct Limits {
     /// `handshake_timeout`: from the first moment of the connection to the end of the peer's
     /// greeting. Default 10 s.
     pub handshake_timeout: Duration,
-    /// `idle_timeout`: how long a connection without calls and without bytes stays open. Default
-    /// 10 min on a server; `None`, for ever, on a client.
+    /// `idle_timeout`: how long a connection without calls and without bytes stays open, from the last bytes or
+    /// the end of the last call, whichever is later. Default 10 min on a server; `None`, for ever, on a client.
     pub idle_timeout: Option<Duration>,
     /// `ping_timeout`: how long after a ping nothing at all may come. Default 20 s, as gRPC's.
     pub ping_timeout: Duration,

@@ -111,7 +111,7 @@ mod tests {
     fn it_lies_where_it_was_received() {
         let received = Segment::from(Bytes::from(piece().encode_to_vec()));
         let range = received.as_ptr_range();
-        let (_, data) = decode_apart(received.clone().into(), DATA).unwrap();
+        let (_, data) = decode_apart(received.into(), DATA).unwrap();
         assert!(range.contains(&data.front().as_ptr()));
         assert_eq!(data.segment_count(), 1);
     }

@@ -18,6 +18,7 @@ pub(crate) use handler::panicked;
 pub(crate) use held::Holdings;
 use sending::Room;
 pub(crate) use sending::Sending;
+use serving::Polls;
 pub(crate) use serving::{Hosted, Serving};
 use spare_answer::SpareAnswer;
 pub(crate) use waiting::Waiting;
@@ -63,6 +64,28 @@ pub(crate) struct Turn<'a> {
     pub(crate) key: PeerKey,
     pub(crate) spare: &'a mut Spare,
     pub(crate) stats: &'a LoopStats,
+    /// Handlers' polls since the clock was read.
+    polls: Polls,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(
+        key: PeerKey,
+        now: Instant,
+        clock: Clock,
+        spare: &'a mut Spare,
+        stats: &'a LoopStats,
+    ) -> Self {
+        let polls = Polls::default();
+        Self {
+            now,
+            clock,
+            key,
+            spare,
+            stats,
+            polls,
+        }
+    }
 }
 
 /// What serves call after call, so that most of them allocate nothing.
@@ -109,8 +132,9 @@ pub(crate) struct Peer {
     broken: bool,
     /// This side takes no new calls.
     draining: bool,
-    /// Server: until when a client may answer the drain, while no call is open.
-    drain_until: Option<Instant>,
+    /// How long what is awaited is waited for: in [`Phase::Open`] a client's answer to a server's drain, while
+    /// no call is open; afterwards what the phase says.
+    until: Option<Instant>,
     /// Bytes received since all events were last handled.
     unserved_bytes: usize,
     again: bool,
@@ -127,15 +151,10 @@ enum Speech {
 #[derive(Debug)]
 struct Detecting {
     first: Vec<u8>,
-    limits: Limits,
     until: Instant,
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "servers have one of the large kind each"
-)]
 enum Calls {
     Serving(Serving),
     /// In a box: a server has more connections than a client, and none of these.
@@ -147,10 +166,10 @@ enum Phase {
     Open,
     /// No more events: what waits is sent, then the stream is ended.
     Closing,
-    /// The same, until then: the peer may not read.
-    Flushing(Instant),
-    /// Everything was sent; waits for the peer's end of stream until then.
-    Lingering(Instant),
+    /// The same, for a time: the peer may not read.
+    Flushing,
+    /// Everything was sent; waits for the peer's end of stream for a time.
+    Lingering,
     Closed,
 }
 
@@ -165,13 +184,10 @@ impl Speech {
 
 impl Peer {
     /// The server's end of a connection whose protocol is not known yet.
-    pub(crate) fn serving(now: Instant, limits: Limits, mut serving: Serving) -> Self {
-        serving.set_limits(&limits);
-        let until = now + limits.handshake_timeout;
+    pub(crate) fn serving(now: Instant, serving: Serving) -> Self {
         let detecting = Detecting {
             first: Vec::new(),
-            limits,
-            until,
+            until: now + serving.limits().handshake_timeout,
         };
         Self::new(
             Speech::Detecting(Box::new(detecting)),
@@ -181,7 +197,7 @@ impl Peer {
 
     /// The client's end of a connection.
     pub(crate) fn calling(now: Instant, limits: Limits, calling: Calling) -> Self {
-        let machine = Box::new(native::Connection::client(config(limits), now));
+        let machine = Box::new(native::Connection::client(config(limits.into()), now));
         Self::new(Speech::Machine(machine), Calls::Calling(Box::new(calling)))
     }
 
@@ -196,7 +212,7 @@ impl Peer {
             ended: false,
             broken: false,
             draining: false,
-            drain_until: None,
+            until: None,
             unserved_bytes: 0,
             again: false,
         }
@@ -283,13 +299,12 @@ impl Peer {
 
     /// Time has passed.
     pub(crate) fn timeout(&mut self, now: Instant) {
+        let waited = self.until.is_some_and(|until| until <= now);
         match (self.phase, &mut self.machine) {
-            (Phase::Flushing(until) | Phase::Lingering(until), _) if until <= now => {
-                self.phase = Phase::Closed;
-            }
+            (Phase::Flushing | Phase::Lingering, _) if waited => self.phase = Phase::Closed,
             (Phase::Open, Speech::Machine(machine)) => {
                 machine.handle_timeout(now);
-                if self.drain_until.is_some_and(|until| until <= now) {
+                if waited {
                     machine.close(&Status::unavailable("the server has stopped"));
                 }
                 match &mut self.calls {
@@ -311,12 +326,12 @@ impl Peer {
     /// When [`Peer::timeout`] wants to be called next.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match (self.phase, &self.machine) {
-            (Phase::Flushing(until) | Phase::Lingering(until), _) => Some(until),
+            (Phase::Flushing | Phase::Lingering, _) => self.until,
             (Phase::Closing | Phase::Closed, _) => None,
             (Phase::Open, Speech::Machine(machine)) => match &self.calls {
                 Calls::Serving(serving) => {
                     let held = serving.held.next_timeout();
-                    Instant::earliest([machine.poll_timeout(), self.drain_until, held])
+                    Instant::earliest([machine.poll_timeout(), self.until, held])
                 }
                 Calls::Calling(calling) => {
                     Instant::earliest([machine.poll_timeout(), calling.next_timeout()])
@@ -380,7 +395,7 @@ impl Peer {
     }
 
     /// Handlers that wait for something.
-    pub(crate) fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> u32 {
         match &self.calls {
             Calls::Serving(serving) => serving.pending(),
             Calls::Calling(_) => 0,
@@ -439,7 +454,7 @@ impl Peer {
         Wants {
             receive: !self.ended && (self.phase != Phase::Open || !full && !self.again),
             expect: if self.phase == Phase::Open { expect } else { 0 },
-            shutdown: matches!(self.phase, Phase::Lingering(_)),
+            shutdown: self.phase == Phase::Lingering,
             close: self.phase == Phase::Closed,
             again: self.again,
         }
@@ -512,10 +527,12 @@ impl Peer {
 
     /// Collects first bytes until they say which protocol this is.
     fn detect(&mut self, now: Instant, bytes: Segment) {
-        let Speech::Detecting(detecting) = &mut self.machine else {
+        let (Speech::Detecting(detecting), Calls::Serving(serving)) =
+            (&mut self.machine, &self.calls)
+        else {
             return;
         };
-        let Detecting { first, limits, .. } = &mut **detecting;
+        let first = &mut detecting.first;
         let bytes = match first.is_empty() {
             true => bytes,
             false => {
@@ -526,7 +543,8 @@ impl Peer {
         match detect::detect(&bytes) {
             Detected::NeedMore => *first = bytes.to_vec(),
             Detected::Native => {
-                let mut machine = Box::new(native::Connection::server(config(limits.clone()), now));
+                let config = config(Arc::clone(serving.limits()));
+                let mut machine = Box::new(native::Connection::server(config, now));
                 machine.handle_bytes(now, bytes);
                 if self.draining {
                     machine.drain(now);
@@ -559,8 +577,10 @@ impl Peer {
     fn limit_drain(&mut self, now: Instant) {
         let is_server = matches!(self.calls, Calls::Serving(_));
         let waits = self.draining && is_server && self.open_calls() == 0;
-        let until = self.drain_until.unwrap_or(now + DRAIN_ANSWER_MAX);
-        self.drain_until = waits.then_some(until);
+        if self.phase == Phase::Open {
+            let until = self.until.unwrap_or(now + DRAIN_ANSWER_MAX);
+            self.until = waits.then_some(until);
+        }
     }
 
     /// Counts what this connection holds in what the whole server may hold.
@@ -579,12 +599,12 @@ impl Peer {
             self.outbox.clear();
         }
         if self.phase == Phase::Closing {
-            self.phase = Phase::Flushing(now + LINGER);
+            (self.phase, self.until) = (Phase::Flushing, Some(now + LINGER));
         }
-        if matches!(self.phase, Phase::Flushing(_)) && self.outbox.is_empty() {
-            self.phase = Phase::Lingering(now + LINGER);
+        if self.phase == Phase::Flushing && self.outbox.is_empty() {
+            (self.phase, self.until) = (Phase::Lingering, Some(now + LINGER));
         }
-        if matches!(self.phase, Phase::Lingering(_)) && self.ended {
+        if self.phase == Phase::Lingering && self.ended {
             self.phase = Phase::Closed;
         }
     }
@@ -596,7 +616,7 @@ fn busy(machine: &dyn Machine) -> u64 {
 }
 
 /// The settings of a machine with these limits.
-pub(crate) fn config(limits: Limits) -> native::Config {
+pub(crate) fn config(limits: Arc<Limits>) -> native::Config {
     native::Config {
         limits,
         ..native::Config::default()

@@ -280,6 +280,7 @@ mod tests {
             let service = OnPool {
                 service: Arc::new(Gated(Arc::clone(&gate))),
                 pool: Arc::clone(&pool),
+                whole: true,
             };
             Self {
                 pool,

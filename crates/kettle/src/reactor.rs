@@ -26,7 +26,7 @@ use crate::command::{Command, Unfinished};
 use crate::context::Context;
 use crate::key::PeerKey;
 use crate::mailbox::{Alarm, Mailbox, Note, Target};
-use crate::peer::{Hosted, Spare};
+use crate::peer::{Hosted, Spare, Turn};
 use crate::pool::Pool;
 use crate::stats::{LoopStats, Stats};
 use crate::stopping::{Due, Stop};
@@ -37,7 +37,6 @@ use connecting::Connecting;
 use connection::Connection;
 use kettle_buf::copied_bytes;
 use kettle_io::{Completion, Driver, OpKind, Patience, Token};
-use kettle_proto::limits::Limits;
 use kettle_proto::{Instant, Status};
 use slab::Slab;
 use sleepers::Sleepers;
@@ -52,7 +51,6 @@ use tasks::Tasks;
 #[derive(Debug)]
 pub(crate) struct Serves {
     pub(crate) hosted: Arc<Hosted>,
-    pub(crate) limits: Limits,
     pub(crate) nodelay: bool,
     /// For the handlers that run elsewhere.
     pub(crate) pool: Arc<Pool>,
@@ -89,7 +87,7 @@ pub(crate) struct Reactor {
     notes: Vec<Note>,
     woken: Vec<Arc<Alarm>>,
     /// Handlers and tasks that wait for a wake.
-    pending: usize,
+    pending: u32,
     serves: Option<Arc<Serves>>,
     acceptor: Option<Acceptor>,
     clients: Clients,
@@ -245,7 +243,7 @@ impl Reactor {
 
     /// Shows others what this loop has done and holds.
     fn publish(&mut self) {
-        let pending = self.pending as u64;
+        let pending = self.pending.into();
         self.stats.pending.store(pending, Ordering::Relaxed);
         let copied = copied_bytes();
         LoopStats::add(&self.stats.copied, copied - self.copied);
@@ -356,7 +354,7 @@ impl Reactor {
             return;
         };
         connection.ready = false;
-        let mut turn = connection::turn(
+        let mut turn = Turn::new(
             connection.key,
             self.now,
             self.clock,
@@ -432,7 +430,7 @@ impl Reactor {
                         continue;
                     }
                     let mut turn =
-                        connection::turn(key, self.now, self.clock, &mut self.spare, &self.stats);
+                        Turn::new(key, self.now, self.clock, &mut self.spare, &self.stats);
                     connection.peer.wake(&mut turn, call);
                     self.now = turn.now;
                     self.ready(key.slot);

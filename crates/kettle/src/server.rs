@@ -205,8 +205,8 @@ impl ServerBuilder {
         self
     }
 
-    /// How long a connection without calls and without bytes stays open; `None`: for ever. Default
-    /// 10 min.
+    /// How long a connection without calls and without bytes stays open; `None`: for ever. It counts from the
+    /// last bytes or the end of the last call, whichever is later. Default 10 min.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.idle_timeout = timeout;
         self
@@ -291,6 +291,14 @@ impl ServerBuilder {
     /// descriptors each. Default 16; without a free one, files are sent by sendfile(2).
     pub fn pipes_max(mut self, pipes: usize) -> Self {
         self.driver.pipes_max = pipes;
+        self
+    }
+
+    /// Memory of at least so many bytes is sent without copying it (MSG_ZEROCOPY, SEND_ZC); `None`: never.
+    /// Default `None`: to a peer on the same machine the kernel copies all the same, and a connection goes back
+    /// to plain sends once it has said so. The models `blocking`, `threads` and `tokio` always copy.
+    pub fn zero_copy_bytes_min(mut self, bytes: Option<usize>) -> Self {
+        self.driver.zero_copy_bytes_min = bytes;
         self
     }
 
@@ -407,14 +415,13 @@ impl ServerBuilder {
         let hosted = Hosted {
             router,
             interceptors: self.interceptors.clone().into(),
+            limits: Arc::new(self.limits.clone()),
             holdings: Arc::new(Holdings::new(self.held_bytes_max)),
             detector: self.hold_detector.clone(),
         };
-        let (limits, nodelay) = (self.limits.clone(), self.nodelay);
         Ok(Arc::new(Serves {
             hosted: Arc::new(hosted),
-            limits,
-            nodelay,
+            nodelay: self.nodelay,
             pool,
             context,
         }))

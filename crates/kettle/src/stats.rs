@@ -17,7 +17,8 @@ use std::time::Duration;
 pub struct Stats {
     /// Connections that are open.
     pub connections: u64,
-    /// Open connections of each loop, in the order of the loops; one entry per thread on `threads`.
+    /// Open connections of each loop, in the order of the loops. One entry per thread on `threads`, and per
+    /// task on `tokio`, where handlers that run on without a client have tasks too.
     pub connections_by_loop: Vec<u64>,
     /// Connections that were taken since the start.
     pub connections_accepted: u64,
@@ -51,11 +52,12 @@ pub struct Stats {
     pub hand_overs: u64,
     /// Allocations of buffers to receive into.
     pub buffer_allocations: u64,
-    /// System calls on sockets, by kind.
+    /// System calls on sockets, by kind. None on `tokio`, where the runtime makes them.
     pub system_calls: SystemCalls,
-    /// Memory of receive pools, in bytes.
+    /// Memory of receive pools, in bytes. 0 on `tokio`, where they belong to the runtime's threads and not to one
+    /// server.
     pub pool_bytes: u64,
-    /// Receives that got a small buffer because the pool was at its limit.
+    /// Receives that got a small buffer because the pool was at its limit. Not counted on `tokio`.
     pub pool_fallbacks: u64,
     /// The longest time that one poll of a handler kept a loop, and whose it was.
     pub longest_turn: Option<LongestTurn>,

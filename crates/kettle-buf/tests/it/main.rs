@@ -1,10 +1,11 @@
-//! Chains, payloads and pools against models, and what they allocate.
+//! Chains, payloads, regions and pools against models, and what they allocate.
 #![forbid(unsafe_code)]
 
 mod allocations;
 mod chain;
 mod payload;
 mod pool;
+mod region;
 
 use proptest::prelude::*;
 use proptest::sample::Index;

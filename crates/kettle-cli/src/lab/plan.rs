@@ -64,6 +64,7 @@ impl Plan {
                 let load = Load {
                     connections: 1,
                     idle: 0,
+                    processes: 1,
                     ..load
                 };
                 rows.push(Row {
@@ -166,6 +167,8 @@ mod tests {
         assert_eq!(rows.len(), Model::ALL.len() + 1);
         assert_eq!(rows[1].to_string(), "blocking (1 connection)");
         assert_eq!(rows[1].load, Load::new(1, 1, 0));
+        let shared = plan.rows(Load::new(64, 1, 40_000).with_processes_of(20_000));
+        assert_eq!(shared[1].load, Load::new(1, 1, 0));
         assert!(rows.iter().filter(|row| row.alone).count() == 1);
     }
 

@@ -105,10 +105,7 @@ fn what_was_recorded_is_replayed_on_every_model() {
         "{}",
         lab.stdout
     );
-    let heading = format!(
-        " on loopback: replay of {}, 2 rounds of 100ms",
-        place.path()
-    );
+    let heading = format!(": replay of {}, 2 rounds of 100ms", place.path());
     assert!(lab.stdout.contains(&heading), "{}", lab.stdout);
     for line in [
         "echo.v1.Echo/Unary unary 3 50.0 % 5 B 7 B 7 B 303 B",

@@ -176,7 +176,7 @@ impl Blocking {
             Bed::Stream => socket.receive(RecvFlags::empty(), &mut self.transfer, done),
         }
         self.waker.unpark();
-        if bed == Bed::Listener && !socket.accepting && self.waker.is_interrupted() {
+        if bed == Bed::Listener && socket.standing.is_none() && self.waker.is_interrupted() {
             // The interrupt has shut the listener: that is no failure.
             done.pop();
             done.push(socket.last(OpKind::Accept, Outcome::Cancelled));
@@ -254,16 +254,17 @@ impl Blocking {
             socket.full = false;
             if let Some(address) = socket.connecting.take() {
                 // Its end comes in poll(2), where its time-out holds.
-                done.extend(socket.connect_nonblocking(address, transfer));
+                done.extend(socket.connect_nonblocking(*address, transfer));
             }
             if let Some(payload) = socket.sending.take() {
-                done.extend(socket.send(payload, true, transfer));
+                done.extend(socket.send(*payload, true, transfer));
             }
         }
-        if socket.receiving && (broken || found.contains(PollFlags::IN)) {
+        let standing = socket.standing;
+        if standing == Some(OpKind::Receive) && (broken || found.contains(PollFlags::IN)) {
             socket.receive(RecvFlags::DONTWAIT, transfer, done);
         }
-        if socket.accepting {
+        if standing == Some(OpKind::Accept) {
             // The connection may have gone meanwhile, and accept(2) has no flag against sleeping.
             sys::set_nonblocking(socket.fd.as_fd(), true, &mut transfer.calls)?;
             socket.accept(1, transfer, done);
@@ -277,7 +278,7 @@ impl Sleepers {
     /// Whom a wait serves: the streams, and the listener only without one.
     fn served(&self) -> Served {
         match (self.streams.len(), &self.listener) {
-            (0, Some(listener)) if listener.socket.accepting => Served::One(LISTENER),
+            (0, Some(listener)) if listener.socket.standing.is_some() => Served::One(LISTENER),
             (0, _) => Served::Nobody,
             (1, _) => self.stream_ids().next().map_or(Served::Nobody, Served::One),
             _ => Served::Several,
@@ -366,11 +367,11 @@ impl Driver for Blocking {
         let transfer = &mut self.transfer;
         let completion = match op {
             Op::Accept { socket } => {
-                self.sleepers.attached(socket).accepting = true;
+                self.sleepers.attached(socket).standing = Some(OpKind::Accept);
                 None
             }
             Op::Receive { socket } => {
-                self.sleepers.attached(socket).receiving = true;
+                self.sleepers.attached(socket).standing = Some(OpKind::Receive);
                 None
             }
             Op::Connect { socket, address } => {
@@ -381,7 +382,7 @@ impl Driver for Blocking {
                 let socket = self.sleepers.attached(socket);
                 match socket.full {
                     true => {
-                        socket.sending = Some(payload);
+                        socket.sending = Some(Box::new(payload));
                         None
                     }
                     false => socket.send(payload, true, transfer),

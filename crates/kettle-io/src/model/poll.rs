@@ -4,9 +4,9 @@
 use crate::{Interest, Readiness, Selector, SystemCalls, sys};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// poll(2).
@@ -16,19 +16,43 @@ pub(crate) struct Poll {
     fds: Vec<PollFd<'static>>,
     /// The key of each of `fds`.
     keys: Vec<u32>,
-    /// Where each key stands in `fds`. Not looked at in a wait.
-    places: HashMap<u32, usize>,
+    /// Where each descriptor stands in `fds`, by its number. Not looked at in a wait.
+    places: Vec<u32>,
     calls: SystemCalls,
 }
 
+/// The place of a descriptor that is not watched: beyond all others.
+const NOWHERE: u32 = u32::MAX;
+
 impl Poll {
-    fn take_out(&mut self, key: u32) {
-        if let Some(place) = self.places.remove(&key) {
-            self.fds.swap_remove(place);
-            self.keys.swap_remove(place);
-            if let Some(moved) = self.keys.get(place) {
-                self.places.insert(*moved, place);
-            }
+    fn place(&mut self, fd: BorrowedFd<'_>) -> &mut u32 {
+        let number = fd.as_raw_fd() as usize;
+        if self.places.len() <= number {
+            self.places.resize(number + 1, NOWHERE);
+        }
+        &mut self.places[number]
+    }
+
+    /// The key of a descriptor that is watched.
+    pub(super) fn key_of(&self, fd: RawFd) -> Option<u32> {
+        let place = self.places.get(fd as usize)?;
+        self.keys.get(*place as usize).copied()
+    }
+
+    /// All descriptors that are watched.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.fds.iter().map(AsFd::as_fd)
+    }
+
+    fn take_out(&mut self, fd: BorrowedFd<'_>) {
+        let place = mem::replace(self.place(fd), NOWHERE);
+        if place == NOWHERE {
+            return;
+        }
+        self.keys.swap_remove(place as usize);
+        self.fds.swap_remove(place as usize);
+        if let Some(moved) = self.fds.get(place as usize) {
+            self.places[moved.as_fd().as_raw_fd() as usize] = place;
         }
     }
 }
@@ -41,23 +65,26 @@ impl Selector for Poll {
     fn modify(&mut self, key: u32, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
         if interest == Interest::default() {
             // A descriptor that nothing is wanted of would still report its hang-up, again and again.
-            self.take_out(key);
+            self.take_out(fd);
             return Ok(());
         }
-        let entry = poll_fd(fd, interest);
-        match self.places.get(&key) {
-            Some(place) => self.fds[*place] = entry,
-            None => {
-                self.places.insert(key, self.fds.len());
+        let (entry, next) = (poll_fd(fd, interest), self.fds.len());
+        match self.place(fd) {
+            place if *place == NOWHERE => {
+                *place = next as u32;
                 self.fds.push(entry);
                 self.keys.push(key);
+            }
+            place => {
+                let place = *place as usize;
+                self.fds[place] = entry;
             }
         }
         Ok(())
     }
 
-    fn remove(&mut self, key: u32, _fd: BorrowedFd<'_>) {
-        self.take_out(key);
+    fn remove(&mut self, _key: u32, fd: BorrowedFd<'_>) {
+        self.take_out(fd);
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 const COLD_PER_PASS: usize = 16;
 
 /// A socket is cold after this many tries in a row that brought nothing.
-const HOT_TRIES: u32 = 1000;
+const HOT_TRIES: u16 = 1000;
 
 /// Trying everybody in turn.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Scan {
     walk: Vec<Walked>,
     hot: usize,
     /// Where each key stands in `walk`; of no meaning for a key that is not watched.
-    places: Vec<usize>,
+    places: Vec<u32>,
     /// The next cold socket to be tried, counted from the first cold one.
     cold_next: usize,
     /// Whether a try of the last pass brought something.
@@ -40,7 +40,7 @@ struct Walked {
     key: u32,
     interest: Interest,
     /// Tries in a row that brought nothing.
-    misses: u32,
+    misses: u16,
 }
 
 impl Scan {
@@ -58,10 +58,14 @@ impl Scan {
         }
     }
 
+    fn place(&self, key: u32) -> usize {
+        self.places[key as usize] as usize
+    }
+
     fn swap(&mut self, a: usize, b: usize) {
         self.walk.swap(a, b);
         for place in [a, b] {
-            self.places[self.walk[place].key as usize] = place;
+            self.places[self.walk[place].key as usize] = place as u32;
         }
     }
 
@@ -100,7 +104,7 @@ impl Selector for Scan {
             if self.places.len() <= key as usize {
                 self.places.resize(key as usize + 1, 0);
             }
-            self.places[key as usize] = self.walk.len();
+            self.places[key as usize] = self.walk.len() as u32;
             self.walk.push(Walked {
                 key,
                 interest,
@@ -111,7 +115,7 @@ impl Selector for Scan {
     }
 
     fn modify(&mut self, key: u32, _fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
-        let place = self.places[key as usize];
+        let place = self.place(key);
         self.walk[place].interest = interest;
         // Whoever has just got something to do is likely to have it done soon.
         self.heat(place);
@@ -120,8 +124,8 @@ impl Selector for Scan {
 
     fn remove(&mut self, key: u32, _fd: BorrowedFd<'_>) {
         // To the end of the hot ones, then to the end of all: both parts stay whole.
-        self.cool(self.places[key as usize]);
-        self.swap(self.places[key as usize], self.walk.len() - 1);
+        self.cool(self.place(key));
+        self.swap(self.place(key), self.walk.len() - 1);
         self.walk.pop();
     }
 
@@ -148,13 +152,14 @@ impl Selector for Scan {
     }
 
     fn tried(&mut self, key: u32, progress: bool) {
-        let place = self.places[key as usize];
+        let place = self.place(key);
         if progress {
             self.progress = true;
             self.heat(place);
         } else {
-            self.walk[place].misses += 1;
-            if HOT_TRIES < self.walk[place].misses {
+            let misses = self.walk[place].misses.saturating_add(1);
+            self.walk[place].misses = misses;
+            if HOT_TRIES < misses {
                 self.cool(place);
             }
         }

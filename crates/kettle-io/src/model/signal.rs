@@ -29,7 +29,7 @@ use rustix::thread::gettid;
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, ThreadId};
@@ -38,9 +38,6 @@ use std::time::Duration;
 /// Drivers of this model that one thread may run, each with a signal of its own. The kernel has 32 real-time
 /// signals, and others may use some.
 const DRIVERS_MAX: u32 = 16;
-
-/// Marks a number that is no descriptor of this selector.
-const NO_KEY: u32 = u32::MAX;
 
 thread_local! {
     /// The signals, a bit each, that drivers of this thread use. Only the thread takes some, and any gives them back.
@@ -55,10 +52,8 @@ thread_local! {
 pub(crate) struct Signal {
     /// Where the signals go; `None` before the first descriptor.
     post: Option<Post>,
-    /// All descriptors that are watched, for when signals were lost.
+    /// All descriptors that are watched: whose signal came, and whom to ask when some were lost.
     everyone: Poll,
-    /// The key of each descriptor, by its number.
-    keys: Vec<u32>,
     reports: Reports,
     waker: Waker,
     calls: SystemCalls,
@@ -135,7 +130,6 @@ impl Signal {
         Self {
             post: None,
             everyone: Poll::default(),
-            keys: Vec::new(),
             reports: Reports::default(),
             waker,
             calls: SystemCalls::default(),
@@ -149,10 +143,8 @@ impl Signal {
         }
         let post = Post::new(&mut self.calls)?;
         let (signal, thread) = (post.signal.number(), gettid());
-        for (fd, key) in self.keys.iter().enumerate() {
-            if *key != NO_KEY {
-                calls::direct(fd as RawFd, signal, thread, &mut self.calls)?;
-            }
+        for fd in self.everyone.descriptors() {
+            calls::direct(fd.as_raw_fd(), signal, thread, &mut self.calls)?;
         }
         self.post = Some(post);
         Ok(())
@@ -184,11 +176,9 @@ impl Signal {
         for info in calls::read(post.queue.as_fd(), &mut room, &mut self.calls)? {
             if info.ssi_signo == libc::SIGIO as u32 {
                 OVERFLOWS.set(OVERFLOWS.get().wrapping_add(1));
-            } else if let Some(key) = self.keys.get(info.ssi_fd as usize)
-                && *key != NO_KEY
-            {
+            } else if let Some(key) = self.everyone.key_of(info.ssi_fd) {
                 let band = PollFlags::from_bits_truncate(info.ssi_band as u16);
-                self.reports.add(readiness(*key, band), ready);
+                self.reports.add(readiness(key, band), ready);
             }
         }
         Ok(())
@@ -218,11 +208,6 @@ impl Signal {
             calls::direct(fd.as_raw_fd(), signal, gettid(), &mut self.calls)?;
         }
         calls::begin(fd, &mut self.calls)?;
-        let at = fd.as_raw_fd() as usize;
-        if self.keys.len() <= at {
-            self.keys.resize(at + 1, NO_KEY);
-        }
-        self.keys[at] = key;
         let state = self.state(fd, PollFlags::IN | PollFlags::RDHUP | PollFlags::OUT)?;
         self.reports.later(readiness(key, state | PollFlags::OUT));
         Ok(())
@@ -234,11 +219,6 @@ impl Signal {
         sys::poll(&mut state, Some(Duration::ZERO), &mut self.calls)?;
         Ok(state[0].revents())
     }
-
-    fn key_of(&self, fd: BorrowedFd<'_>) -> u32 {
-        let key = self.keys.get(fd.as_raw_fd() as usize);
-        key.copied().unwrap_or(NO_KEY)
-    }
 }
 
 impl Selector for Signal {
@@ -248,19 +228,17 @@ impl Selector for Signal {
 
     fn modify(&mut self, key: u32, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
         // The waker is looked at in each wait, and whoever signals goes on doing so.
-        if key == WAKER_KEY || interest == Interest::default() || self.key_of(fd) == key {
+        let watched = self.everyone.key_of(fd.as_raw_fd()).is_some();
+        if key == WAKER_KEY || interest == Interest::default() || watched {
             return Ok(());
         }
-        self.everyone.add(key, fd, interest)?;
-        self.watch(key, fd)
+        self.watch(key, fd)?;
+        self.everyone.add(key, fd, interest)
     }
 
     fn remove(&mut self, key: u32, fd: BorrowedFd<'_>) {
         self.everyone.remove(key, fd);
         self.reports.forget(key);
-        if self.key_of(fd) == key {
-            self.keys[fd.as_raw_fd() as usize] = NO_KEY;
-        }
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
@@ -325,7 +303,7 @@ struct Reports {
 struct Report {
     round: u64,
     /// Where in the list of that wait.
-    place: usize,
+    place: u32,
     /// It is left for the next wait too.
     again: bool,
 }
@@ -354,12 +332,12 @@ impl Reports {
         if last.round != self.round {
             *last = Report {
                 round: self.round,
-                place: ready.len(),
+                place: ready.len() as u32,
                 again: false,
             };
             return ready.push(readiness);
         }
-        let before = &mut ready[last.place];
+        let before = &mut ready[last.place as usize];
         let twice = before.readable && readiness.readable;
         before.readable |= readiness.readable;
         before.writable |= readiness.writable;

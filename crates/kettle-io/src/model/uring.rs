@@ -37,7 +37,7 @@ use crate::{
     Role, SocketId, Token, Waker, sys,
 };
 use buffers::Buffers;
-use flight::{Flight, Message, Socket};
+use flight::{Flight, Sending, Socket};
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 use kettle_buf::{Payload, Segment};
@@ -83,6 +83,8 @@ pub(crate) struct Uring {
     /// `None` where the kernel has no buffer rings: receives are polled for then.
     buffers: Option<Buffers>,
     sockets: Slab<Socket>,
+    /// What the kernel is sending. Not with the sockets, of which few send at a time.
+    sends: Slab<Sending>,
     /// Sockets whose standing operations want a request; each at most once.
     listed: Vec<u32>,
     /// Completions that were not looked at yet.
@@ -120,6 +122,7 @@ impl Uring {
             ring,
             buffers,
             sockets: Slab::new(),
+            sends: Slab::new(),
             listed: Vec::new(),
             turn: VecDeque::new(),
             turns: 0,
@@ -225,7 +228,7 @@ impl Uring {
             return self.connect_unix(key, address);
         };
         let (fd, socket) = (self.fd(key), &mut self.sockets[key as usize]);
-        socket.attached.connecting = Some(address);
+        socket.attached.connecting = Some(Box::new(address));
         let address = socket.address.insert(Box::new(tcp.into()));
         let (pointer, len): (_, _) = (SockAddr::as_ptr(address), address.len());
         let entry = opcode::Connect::new(fd, pointer.cast(), len).build();
@@ -252,37 +255,42 @@ impl Uring {
             return self.send_file(key, payload);
         }
         Kept::forget_pipe(&mut self.sockets[key as usize].attached.kept);
-        let (fd, flags) = (self.fd(key), SendFlags::NOSIGNAL);
-        let entry = match payload.as_slice() {
-            Some(bytes) if self.lends(key, bytes.len() as u64) => {
-                self.lend_slice(key, payload, flags);
-                return None;
-            }
-            Some(bytes) => {
+        let sending = Sending::new(payload);
+        let (lends, mut flags) = (self.lends(key, sending.bytes()), SendFlags::NOSIGNAL);
+        // What follows, mostly a file, shares the last packet.
+        flags.set(SendFlags::MORE, sending.bytes() < sending.payload.len());
+        let place = self.sends.insert(sending);
+        self.sockets[key as usize].send = Some(place as u32);
+        match lends {
+            true => self.lend(key, place, flags),
+            false => self.request_send(key, place, flags),
+        }
+        None
+    }
+
+    fn request_send(&mut self, key: u32, place: usize, flags: SendFlags) {
+        let (fd, sending) = (self.fd(key), &self.sends[place]);
+        let entry = match &sending.message {
+            None => {
+                let bytes = sending.payload.as_slice().unwrap_or_default();
                 let len = bytes.len().min(SEND_BYTES_MAX) as u32;
                 let send = opcode::Send::new(fd, bytes.as_ptr(), len);
                 send.flags(flags.bits() as i32).build()
             }
-            None => {
-                let (message, bytes) = Message::new(&payload);
-                // What follows, mostly a file, shares the last packet.
-                let more = bytes < payload.len();
-                let flags = if more { flags | SendFlags::MORE } else { flags };
-                if self.lends(key, bytes) {
-                    self.lend_message(key, payload, message, flags);
-                    return None;
-                }
-                let message = self.sockets[key as usize].message.insert(message);
-                opcode::SendMsg::new(fd, message.header())
-                    .flags(flags.bits())
-                    .build()
+            Some(message) => {
+                let send = opcode::SendMsg::new(fd, message.header());
+                send.flags(flags.bits()).build()
             }
         };
-        self.sockets[key as usize].attached.sending = Some(payload);
-        // SAFETY: the payload and the message stay in the socket's entry, unchanged, until the send
-        // has landed. Moving the payload moves none of its bytes.
+        // SAFETY: the payload and the message stay in `sends`, unchanged, until the send has landed.
+        // Moving the payload moves none of its bytes.
         unsafe { self.launch(key, OpKind::Send, entry) };
-        None
+    }
+
+    /// Takes back what the kernel has sent, or was asked to; `None` when nothing was in flight.
+    fn take_sent(&mut self, key: u32) -> Option<Payload> {
+        let place = self.sockets[key as usize].send.take()?;
+        Some(self.sends.remove(place as usize).payload)
     }
 
     /// Tries to send a payload that begins with a file; without room it waits for some.
@@ -460,10 +468,12 @@ impl Uring {
         cancelled: bool,
         done: &mut Vec<Completion>,
     ) -> Option<Outcome> {
-        let socket = &mut self.sockets[key as usize];
-        socket.message = None;
-        let mut payload = socket.attached.sending.take()?;
-        let polled = payload.front_region().is_some();
+        let waited = self.sockets[key as usize].attached.sending.take();
+        let polled = waited.is_some();
+        let mut payload = match waited {
+            Some(payload) => *payload,
+            None => self.take_sent(key)?,
+        };
         match failure(result) {
             None if polled && !cancelled => {
                 done.extend(self.send_file(key, payload));
@@ -521,12 +531,12 @@ impl Driver for Uring {
     fn submit(&mut self, op: Op) {
         match op {
             Op::Accept { socket } => {
-                self.sockets[socket.0 as usize].attached.accepting = true;
+                self.sockets[socket.0 as usize].attached.standing = Some(OpKind::Accept);
                 self.list(socket.0);
             }
             Op::Connect { socket, address } => self.submit_connect(socket.0, address),
             Op::Receive { socket } => {
-                self.sockets[socket.0 as usize].attached.receiving = true;
+                self.sockets[socket.0 as usize].attached.standing = Some(OpKind::Receive);
                 self.list(socket.0);
             }
             Op::Send { socket, payload } => {
@@ -543,7 +553,8 @@ impl Driver for Uring {
             Flight::None => entry.attached.cancel(kind, &mut self.queue),
             flight @ Flight::Aloft => {
                 *flight = Flight::Cancelled;
-                let name = match entry.lending.filter(|_| kind == OpKind::Send) {
+                let send = entry.send.filter(|_| kind == OpKind::Send);
+                let name = match send.and_then(|place| self.sends[place as usize].lending) {
                     Some(number) => Name::Lending(number),
                     None => Name::Op(kind, socket.0),
                 };
@@ -637,6 +648,7 @@ impl Drop for Uring {
         if !self.drain() {
             mem::forget(mem::take(&mut self.bell));
             mem::forget((self.buffers.take(), mem::take(&mut self.lendings)));
+            mem::forget(mem::take(&mut self.sends));
             for (_, socket) in &mut self.sockets {
                 socket.leak();
             }

@@ -54,7 +54,8 @@ impl Connection {
             .map(|nanos| now + Duration::from_nanos(nanos));
         let (call, _) = self.open_stream(id);
         if let Some(at) = deadline {
-            self.deadlines.push(at, call, &mut self.streams);
+            let deadlines = self.deadlines.get_or_insert_default();
+            deadlines.push(at, call, &mut self.streams);
         }
         let CallFrame {
             header,
@@ -100,7 +101,7 @@ impl Connection {
                 if usize::from(id) != self.paths.len() + 1 {
                     return Err(violation("methods are not defined in order"));
                 }
-                if self.ours.methods_max < id.into() {
+                if self.ours.methods_max < id {
                     let (got, max) = (id.into(), self.ours.methods_max.into());
                     return Err(ProtocolError::Limit {
                         name: "methods_max",

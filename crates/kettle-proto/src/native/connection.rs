@@ -2,8 +2,9 @@
 
 use super::accept::Opening;
 use super::frame;
-use super::hello::{Hello, Settings, VERSION, VERSION_MIN};
-use super::receive::Body;
+use super::hello::{Hello, Settings, VERSION, VERSION_MIN, announceable};
+use super::receive::{Body, Rest};
+use super::send::Backlog;
 use super::stream::{KEEP_MAX, Stream, Streams};
 use super::timers::Deadlines;
 use crate::limits::Limits;
@@ -14,17 +15,15 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
-use hashbrown::HashMap;
 use kettle_buf::{Payload, Segment};
 
 /// Settings of a [`Connection`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Limits of this side. Below 64 KiB, `frame_bytes_max`, `call_credit_bytes` and
+    /// Limits of this side, shared by its connections. Below 64 KiB, `frame_bytes_max`, `call_credit_bytes` and
     /// `connection_credit_bytes` are raised to it: a client may have used that much before it knows.
     /// Messages and credit are at most 2 GiB - 1.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Start of the numbers that pings carry; a random one keeps a peer from answering pings before
     /// it reads them. Default 0.
     pub ping_seed: u64,
@@ -64,14 +63,12 @@ pub struct Connection {
     /// The peer closed its side.
     pub(super) peer_ended: bool,
     pub(super) hello_sent: bool,
-    /// What the peer may do.
-    pub(super) ours: Settings,
+    /// What the peer may do, and the times of this side.
+    pub(super) ours: Arc<Limits>,
     /// What the peer allows.
     pub(super) theirs: Settings,
     /// The start of a frame that has not come far enough to be decoded.
-    pub(super) rest: Vec<u8>,
-    /// How long `rest` must be to try again.
-    pub(super) rest_needed: usize,
+    pub(super) rest: Option<Box<Rest>>,
     /// The frame whose message bytes come next.
     pub(super) body: Option<Body>,
     /// Server: the call of that frame, when it is to be reported together with its message.
@@ -81,24 +78,18 @@ pub struct Connection {
     pub(super) streams: Streams,
     /// The method table; a method's id is its place, from 1 on.
     pub(super) paths: Vec<Arc<str>>,
-    /// Client: the ids in it.
-    pub(super) methods: HashMap<Arc<str>, u16>,
     /// Client: the method that was called last, or 0. Most often the next is the same.
     pub(super) last_method: u16,
     /// What was received last and not yet taken apart.
     pub(super) unread: Segment,
     pub(super) events: VecDeque<Event>,
     /// Events that were taken since there last were none.
-    pub(super) polled: usize,
+    pub(super) polled: u32,
     pub(super) out: Payload,
     /// Bytes of output that were given out.
     pub(super) out_taken: u64,
-    /// Calls with something to send, in the order of their turns.
-    pub(super) turns: VecDeque<CallId>,
-    /// Bytes of messages that wait for their turn.
-    pub(super) waiting_bytes: u64,
-    /// Of those, bytes of calls that go on and have no credit of their own left.
-    pub(super) stalled_bytes: u64,
+    /// What waits for its turn to be sent; `None` before anything has.
+    pub(super) backlog: Option<Box<Backlog>>,
     /// Message bytes that may be sent on all calls together.
     pub(super) send_credit: u64,
     /// Message bytes that the peer may send on all calls together.
@@ -109,15 +100,15 @@ pub struct Connection {
     pub(super) held: i64,
     /// The peer's connection credit ran out: messages that were started go first.
     pub(super) short: bool,
-    pub(super) deadlines: Deadlines,
+    /// Of calls; `None` before one had any.
+    pub(super) deadlines: Option<Box<Deadlines>>,
     pub(super) handshake_at: Option<Instant>,
-    idle_timeout: Option<Duration>,
-    ping_timeout: Duration,
-    keepalive_interval: Option<Duration>,
     /// When bytes last came.
     pub(super) heard_at: Instant,
-    /// When bytes last went.
-    pub(super) sent_at: Instant,
+    /// When bytes last went, or the last call was noticed to be over.
+    pub(super) used_at: Instant,
+    /// A call has ended since the time was last told.
+    pub(super) call_ended: bool,
     /// The open ping: when it was sent.
     pub(super) ping_sent_at: Option<Instant>,
     pub(super) ping_number: u64,
@@ -138,9 +129,8 @@ impl Connection {
         Self::new(config, now, false)
     }
 
-    #[allow(clippy::needless_pass_by_value)] // a setting may come to own memory
     fn new(config: Config, now: Instant, client: bool) -> Self {
-        let ours = Settings::of(&config.limits);
+        let ours = announceable(config.limits);
         Self {
             client,
             phase: Phase::Hello,
@@ -150,46 +140,40 @@ impl Connection {
             vouched_above: None,
             peer_ended: false,
             hello_sent: false,
-            ours,
             theirs: Settings::INITIAL,
-            rest: Vec::new(),
-            rest_needed: 0,
+            rest: None,
             body: None,
             opening: None,
             last_stream: 0,
             streams: Streams::default(),
             paths: Vec::new(),
-            methods: HashMap::new(),
             last_method: 0,
             unread: Segment::default(),
             events: VecDeque::new(),
             polled: 0,
             out: Payload::new(),
             out_taken: 0,
-            turns: VecDeque::new(),
-            waiting_bytes: 0,
-            stalled_bytes: 0,
+            backlog: None,
             send_credit: Settings::INITIAL.connection_credit_bytes.into(),
             receive_credit: ours.connection_credit_bytes.into(),
             owed: 0,
             held: 0,
             short: false,
-            deadlines: Deadlines::default(),
-            handshake_at: Some(now + config.limits.handshake_timeout),
-            idle_timeout: config.limits.idle_timeout,
-            ping_timeout: config.limits.ping_timeout,
-            keepalive_interval: config.limits.keepalive_interval,
+            deadlines: None,
+            handshake_at: Some(now + ours.handshake_timeout),
             heard_at: now,
-            sent_at: now,
+            used_at: now,
+            call_ended: false,
             ping_sent_at: None,
             ping_number: config.ping_seed,
             pongs_waiting: 0,
+            ours,
         }
     }
 
     fn send_hello(&mut self) {
         self.hello_sent = true;
-        Hello::put(&mut self.out, self.client, &self.ours);
+        Hello::put(&mut self.out, self.client, &Settings::of(&self.ours));
     }
 
     /// The peer's hello came.
@@ -272,10 +256,10 @@ impl Connection {
             let beyond = last_stream.is_some_and(|last| last < call.stream);
             self.lose_unsent(call, status, beyond);
         }
-        self.rest = Vec::new();
+        self.rest = None;
         self.body = None;
-        self.turns = VecDeque::new();
-        self.deadlines.clear();
+        self.backlog = None;
+        self.deadlines = None;
         self.events.push_back(Event::Closed { error });
     }
 
@@ -323,6 +307,7 @@ impl Connection {
             self.release(call);
         }
         self.streams.remove(call);
+        self.call_ended = true;
         true
     }
 
@@ -332,9 +317,9 @@ impl Connection {
         let Some(stream) = self.streams.get(call) else {
             return;
         };
-        if let Some(queue) = stream.waiting.take() {
-            self.waiting_bytes -= queue.bytes;
-            self.stalled_bytes -= queue.stalled_bytes;
+        if let (Some(queue), Some(backlog)) = (stream.waiting.take(), &mut self.backlog) {
+            backlog.bytes -= queue.bytes;
+            backlog.stalled_bytes -= queue.stalled_bytes;
         }
         if let Some(assembly) = stream.assembly.take() {
             self.held -= assembly.bytes.len() as i64;
@@ -373,20 +358,30 @@ impl Connection {
             _ => self.events.clear(),
         }
         let room = self.events.capacity();
-        if KEEP_MAX < room && core::mem::take(&mut self.polled) < room / 4 {
+        if KEEP_MAX < room && (core::mem::take(&mut self.polled) as usize) < room / 4 {
             self.events.shrink_to(KEEP_MAX);
         }
-        if KEEP_MAX < self.deadlines.len() && self.streams.len() == 0 {
-            self.deadlines.clear();
+        if self.streams.len() == 0 {
+            self.deadlines.take_if(|all| KEEP_MAX < all.len());
         }
         self.polled = 0;
     }
 
+    /// Idle time counts from the end of the last call. Calls end by commands, which tell no time, so their end
+    /// is taken to be when the time is told next.
+    #[inline]
+    pub(super) fn note_ended(&mut self, now: Instant) {
+        if core::mem::take(&mut self.call_ended) {
+            self.used_at = now;
+        }
+    }
+
     pub(super) fn idle_at(&self) -> Option<Instant> {
         let quiet = self.phase == Phase::Open && self.streams.len() == 0;
-        self.idle_timeout
+        self.ours
+            .idle_timeout
             .filter(|_| quiet)
-            .map(|timeout| self.heard_at.max(self.sent_at) + timeout)
+            .map(|timeout| self.heard_at.max(self.used_at) + timeout)
     }
 
     /// When the peer counts as gone. Whatever comes is a sign of life: the answer to a ping may stand
@@ -394,13 +389,14 @@ impl Connection {
     pub(super) fn ping_at(&self) -> Option<Instant> {
         self.ping_sent_at
             .filter(|_| !self.peer_ended)
-            .map(|sent| sent.max(self.heard_at) + self.ping_timeout)
+            .map(|sent| sent.max(self.heard_at) + self.ours.ping_timeout)
     }
 
     /// When the peer is asked for a sign of life. One that has ended its side can give none.
     pub(super) fn keepalive_at(&self) -> Option<Instant> {
         let busy = self.phase == Phase::Open && 0 < self.streams.len();
-        self.keepalive_interval
+        self.ours
+            .keepalive_interval
             .filter(|_| busy && !self.peer_ended && self.ping_sent_at.is_none())
             .map(|interval| self.heard_at + interval)
     }
@@ -495,15 +491,18 @@ mod tests {
     /// Bytes that a connection holds on the heap apart from its method table, at least.
     fn heap_bytes(connection: &Connection) -> usize {
         let events = connection.events.capacity() * size_of::<Event>();
-        let turns = connection.turns.capacity() * size_of::<CallId>();
-        assert!(connection.out.is_empty() && connection.body.is_none());
-        events + turns + connection.rest.capacity() + connection.streams.heap_bytes()
+        let backlog = connection.backlog.as_ref();
+        let turns = backlog.map_or(0, |it| it.turns.capacity() * size_of::<CallId>());
+        assert!(
+            connection.out.is_empty() && connection.body.is_none() && connection.rest.is_none()
+        );
+        events + turns + connection.streams.heap_bytes()
     }
 
     #[test]
     fn an_idle_connection_is_small() {
         assert!(
-            size_of::<Connection>() <= 640,
+            size_of::<Connection>() <= 448,
             "{} bytes",
             size_of::<Connection>()
         );
@@ -530,7 +529,7 @@ mod tests {
         }
         for after in [&client, &server] {
             assert_eq!(
-                (after.streams.len(), after.held, after.waiting_bytes),
+                (after.streams.len(), after.held, after.pending_bytes()),
                 (0, 0, 0)
             );
             let bytes = heap_bytes(after);

@@ -1,7 +1,7 @@
 //! Frames: the header, and the head of each kind in front of the message bytes.
 
-use super::hello::Settings;
 use super::sections::{Reader, Stop};
+use crate::limits::Limits;
 use crate::{Code, Metadata, ProtocolError, Status};
 use alloc::boxed::Box;
 use alloc::format;
@@ -160,7 +160,7 @@ pub(super) struct Rules<'a> {
     /// Whether a client reads.
     pub client: bool,
     /// The limits that the reader announced.
-    pub ours: &'a Settings,
+    pub ours: &'a Limits,
 }
 
 /// Decodes the head of the frame at the start of `bytes`, and gives its length in bytes. Message

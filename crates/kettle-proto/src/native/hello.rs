@@ -3,6 +3,7 @@
 use super::sections::{Reader, Stop};
 use crate::ProtocolError;
 use crate::limits::Limits;
+use alloc::sync::Arc;
 use kettle_buf::Payload;
 
 /// First bytes of every connection; the first is neither ASCII nor the start of a TLS record.
@@ -64,9 +65,9 @@ impl Settings {
         connection_credit_bytes: 64 * 1024,
     };
 
-    /// The limits that are announced, brought into the range of each.
+    /// What is announced of limits.
     pub fn of(limits: &Limits) -> Self {
-        let mut settings = Self {
+        Self {
             message_bytes_max: limits.message_bytes_max,
             frame_bytes_max: limits.frame_bytes_max,
             metadata_bytes_max: limits.metadata_bytes_max,
@@ -74,12 +75,7 @@ impl Settings {
             methods_max: limits.methods_max.into(),
             call_credit_bytes: limits.call_credit_bytes,
             connection_credit_bytes: limits.connection_credit_bytes,
-        };
-        for place in 0..NAMES.len() {
-            let value = settings.value(place);
-            *value = least(place).max(*value).min(most(place));
         }
-        settings
     }
 
     /// Longest metadata, and longest status, that may be sent to a peer with these settings: a
@@ -99,6 +95,25 @@ impl Settings {
             _ => &mut self.methods_max,
         }
     }
+}
+
+/// Limits, each brought into the range of its setting. Most are already, and stay shared.
+pub(super) fn announceable(limits: Arc<Limits>) -> Arc<Limits> {
+    let (given, mut settings) = (Settings::of(&limits), Settings::of(&limits));
+    for place in 0..NAMES.len() {
+        let value = settings.value(place);
+        *value = least(place).max(*value).min(most(place));
+    }
+    if settings == given {
+        return limits;
+    }
+    Arc::new(Limits {
+        message_bytes_max: settings.message_bytes_max,
+        frame_bytes_max: settings.frame_bytes_max,
+        call_credit_bytes: settings.call_credit_bytes,
+        connection_credit_bytes: settings.connection_credit_bytes,
+        ..Limits::clone(&limits)
+    })
 }
 
 /// The least value that a setting may be announced with: what a client may have used by then and

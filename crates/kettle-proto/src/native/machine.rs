@@ -23,7 +23,7 @@ impl Machine for Connection {
         }
         self.peer_ended = true;
         let unmet = self.client && self.phase == Phase::Hello;
-        let halfway = !self.rest.is_empty() || self.body.is_some() || unmet;
+        let halfway = self.rest.is_some() || self.body.is_some() || unmet;
         let unfinished = |stream: &Stream| self.client || !stream.remote_ended;
         let lost: Vec<CallId> = self.streams.calls_if(unfinished);
         let error = (halfway || !lost.is_empty()).then_some(ProtocolError::UnexpectedEnd);
@@ -43,9 +43,10 @@ impl Machine for Connection {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.digest();
-        while let Some(call) = self.deadlines.pop(now) {
+        while let Some(call) = self.deadlines.as_mut().and_then(|all| all.pop(now)) {
             self.expire(call);
         }
+        self.note_ended(now);
         let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if passed(self.handshake_at) {
             self.fail(ProtocolError::HandshakeTimeout);
@@ -88,10 +89,11 @@ impl Machine for Connection {
     fn poll_transmit(&mut self, now: Instant, max: u64) -> Option<Payload> {
         self.digest();
         self.fill(max);
+        self.note_ended(now);
         if self.out.is_empty() {
             return None;
         }
-        self.sent_at = now;
+        self.used_at = now;
         let n = self.out.len().min(max.max(1));
         self.out_taken += n;
         let given = self.out.cut(n);
@@ -106,7 +108,7 @@ impl Machine for Connection {
             return None;
         }
         Instant::earliest([
-            self.deadlines.next(),
+            self.deadlines.as_ref().and_then(|all| all.next()),
             self.handshake_at,
             self.ping_at(),
             self.idle_at(),
@@ -233,10 +235,11 @@ impl Machine for Connection {
     }
 
     fn pending_bytes(&self) -> u64 {
-        self.out.len() + self.waiting_bytes
+        self.out.len() + self.waiting_bytes()
     }
 
     fn stalled_bytes(&self) -> u64 {
-        self.stalled_bytes
+        let backlog = self.backlog.as_ref();
+        backlog.map_or(0, |backlog| backlog.stalled_bytes)
     }
 }

@@ -96,7 +96,8 @@ impl Connection {
         opened.opened_at = opened_at;
         opened.local_ended = end;
         if let Some(at) = deadline {
-            self.deadlines.push(at, call, &mut self.streams);
+            let deadlines = self.deadlines.get_or_insert_default();
+            deadlines.push(at, call, &mut self.streams);
         }
         let opening = OpenHead {
             stream,
@@ -142,19 +143,18 @@ impl Connection {
         if self.paths.get(last).is_some_and(|last| **last == *path) {
             return Ok((self.last_method, false));
         }
-        if let Some(id) = self.methods.get(path) {
-            self.last_method = *id;
-            return Ok((*id, false));
+        // Of most others the length tells that it is not the same, so this looks at few.
+        if let Some(place) = self.paths.iter().position(|known| **known == *path) {
+            self.last_method = place as u16 + 1;
+            return Ok((self.last_method, false));
         }
         if !is_path(path) {
             return Err(OpenError::Path(path.into()));
         }
-        let next = self.methods.len() as u32 + 1;
+        let next = self.paths.len() as u32 + 1;
         match u16::try_from(next) {
             Ok(id) if next <= self.theirs.methods_max => {
-                let path = Arc::from(path);
-                self.paths.push(Arc::clone(&path));
-                self.methods.insert(path, id);
+                self.paths.push(Arc::from(path));
                 Ok((id, true))
             }
             _ => Ok((0, true)),

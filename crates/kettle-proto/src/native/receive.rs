@@ -9,7 +9,16 @@ use crate::limits::{EXPECT_BYTES_MIN, PINGS_WAITING_MAX};
 use crate::{CallId, Code, Event, Instant, Metadata, ProtocolError, Status};
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
 use kettle_buf::{Chain, Segment};
+
+/// The start of a head.
+#[derive(Debug)]
+pub(super) struct Rest {
+    bytes: Vec<u8>,
+    /// How long it must be to try again.
+    needed: usize,
+}
 
 /// The bytes of a frame behind its decoded head.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +131,7 @@ impl Connection {
     /// Decodes one head in place; one that has not come whole is copied to `rest`, which grows by
     /// what the head still needs and no more, so that message bytes are never copied with it.
     fn take_head(&mut self, now: Instant, bytes: &mut Segment) -> Result<(), ProtocolError> {
-        if self.rest.is_empty() {
+        let Some(mut rest) = self.rest.take() else {
             return match self.decode(now, bytes) {
                 Ok(length) => {
                     bytes.advance(length);
@@ -130,25 +139,26 @@ impl Connection {
                 }
                 Err(Stop::Error(error)) => Err(error),
                 Err(Stop::Need(needed)) => {
-                    self.rest_needed = needed;
-                    self.rest.extend_from_slice(bytes);
-                    bytes.advance(bytes.len());
+                    let bytes = core::mem::take(bytes).to_vec();
+                    self.rest = Some(Box::new(Rest { bytes, needed }));
                     Ok(())
                 }
             };
-        }
-        let missing = (self.rest_needed - self.rest.len()).min(bytes.len());
-        self.rest.extend_from_slice(&bytes[..missing]);
+        };
+        let missing = (rest.needed - rest.bytes.len()).min(bytes.len());
+        rest.bytes.extend_from_slice(&bytes[..missing]);
         bytes.advance(missing);
-        if self.rest.len() < self.rest_needed {
-            return Ok(());
+        if rest.bytes.len() == rest.needed {
+            match self.decode(now, &rest.bytes) {
+                Ok(length) => {
+                    debug_assert_eq!(length, rest.bytes.len(), "a head was asked for too much");
+                    return Ok(());
+                }
+                Err(Stop::Error(error)) => return Err(error),
+                Err(Stop::Need(needed)) => rest.needed = needed,
+            }
         }
-        let rest = core::mem::take(&mut self.rest);
-        match self.decode(now, &rest) {
-            Ok(length) => debug_assert_eq!(length, rest.len(), "a head was asked for too much"),
-            Err(Stop::Error(error)) => return Err(error),
-            Err(Stop::Need(needed)) => (self.rest, self.rest_needed) = (rest, needed),
-        }
+        self.rest = Some(rest);
         Ok(())
     }
 

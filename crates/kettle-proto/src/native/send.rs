@@ -6,12 +6,24 @@ use super::frame::{self, Header, flag};
 use super::sections::{fit_status, metadata_bytes, put_metadata, put_status, status_bytes};
 use super::stream::{Stream, Waiting};
 use crate::{CallId, Closing, Event, Metadata, Status};
+use alloc::collections::VecDeque;
 use alloc::format;
 use kettle_buf::{Encode, LINK_BYTES_MIN, Payload};
 
 /// A turn sends at least this many bytes when there is credit for them, so that the end of a batch
 /// does not cut messages into splinters.
 const TURN_BYTES_MIN: u64 = 16 * 1024;
+
+/// What waits to be sent on all calls together.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// Calls with something to send, in the order of their turns.
+    pub turns: VecDeque<CallId>,
+    /// Bytes of messages that wait for their turn.
+    pub bytes: u64,
+    /// Of those, bytes of calls that go on and have no credit of their own left.
+    pub stalled_bytes: u64,
+}
 
 /// What came of a call's turn.
 enum Turn {
@@ -346,11 +358,17 @@ impl Connection {
             return;
         };
         let bytes = waiting.message.as_ref().map_or(0, Payload::len);
-        self.waiting_bytes += bytes;
+        self.backlog.get_or_insert_default().bytes += bytes;
         let queue = stream.waiting.get_or_insert_default();
         queue.bytes += bytes;
         queue.items.push_back(waiting);
         self.queue(call);
+    }
+
+    /// Bytes of messages that wait for their turn.
+    #[inline]
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.bytes)
     }
 
     /// Whether a call's credit covers all that waits, and a message more may join it. When not, the
@@ -385,8 +403,9 @@ impl Connection {
             && let Some(queue) = &mut stream.waiting
             && !core::mem::replace(&mut stream.in_turns, true)
         {
-            self.stalled_bytes -= core::mem::take(&mut queue.stalled_bytes);
-            self.turns.push_back(call);
+            let backlog = self.backlog.get_or_insert_default();
+            backlog.stalled_bytes -= core::mem::take(&mut queue.stalled_bytes);
+            backlog.turns.push_back(call);
         }
     }
 
@@ -395,27 +414,30 @@ impl Connection {
         while self.out.len() < max
             && let Some(call) = self.next_turn()
         {
-            match self.take_turn(call, max - self.out.len()) {
-                Turn::Again => self.turns.push_back(call),
+            let turn = self.take_turn(call, max - self.out.len());
+            let backlog = self.backlog.get_or_insert_default();
+            match turn {
+                Turn::Again => backlog.turns.push_back(call),
                 Turn::Over => {
                     if let Some(stream) = self.streams.get(call) {
                         stream.in_turns = false;
                     }
                 }
                 Turn::Blocked => {
-                    self.turns.push_front(call);
+                    backlog.turns.push_front(call);
                     return;
                 }
             }
         }
-        self.short &= self.send_credit == 0 || self.waiting_bytes != 0;
+        self.short &= self.send_credit == 0 || self.waiting_bytes() != 0;
     }
 
     /// Whose turn it is. Once the connection's credit has run out, until nothing waits any more, it
     /// is that of the oldest message that was started: the peer counts on that one to finish.
     fn next_turn(&mut self) -> Option<CallId> {
+        let turns = &mut self.backlog.as_mut()?.turns;
         if !self.short {
-            return self.turns.pop_front();
+            return turns.pop_front();
         }
         let rank = |call: &CallId| {
             let started = self
@@ -424,8 +446,8 @@ impl Connection {
                 .is_some_and(|stream| stream.is_mid_message());
             (!started, call.stream)
         };
-        let ranks = self.turns.iter().map(rank).zip(0..).min()?;
-        self.turns.remove(ranks.1)
+        let ranks = turns.iter().map(rank).zip(0..).min()?;
+        turns.remove(ranks.1)
     }
 
     /// Sends one frame of a call.
@@ -456,7 +478,9 @@ impl Connection {
         }
         stream.send_credit -= n;
         self.send_credit -= n;
-        self.waiting_bytes -= n;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.bytes -= n;
+        }
         queue.bytes -= n;
         self.short |= self.send_credit == 0;
         let part = first.message.as_mut().map(|message| message.cut(n));
@@ -496,10 +520,11 @@ impl Connection {
         }
         if let Some(stream) = self.streams.get(call)
             && let Some(queue) = &mut stream.waiting
+            && let Some(backlog) = &mut self.backlog
             && !stream.local_ended
         {
             queue.stalled_bytes = queue.bytes;
-            self.stalled_bytes += queue.bytes;
+            backlog.stalled_bytes += queue.bytes;
         }
         Turn::Over
     }

@@ -54,7 +54,7 @@ pub(super) struct Queue {
     pub items: VecDeque<Waiting>,
     /// Bytes of the messages in it.
     pub bytes: u64,
-    /// How many of them are counted in the connection's `stalled_bytes`.
+    /// How many of them are counted in the connection's backlog.
     pub stalled_bytes: u64,
     /// The layer above waits for room to send more.
     pub room_wanted: bool,

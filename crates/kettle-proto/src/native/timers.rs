@@ -40,11 +40,6 @@ impl Deadlines {
     pub fn len(&self) -> usize {
         self.heap.len()
     }
-
-    /// Forgets all, and their memory.
-    pub fn clear(&mut self) {
-        self.heap = BinaryHeap::new();
-    }
 }
 
 #[cfg(test)]

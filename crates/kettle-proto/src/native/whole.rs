@@ -17,7 +17,7 @@ impl Connection {
     pub(super) fn take_whole(&mut self) -> Option<Read> {
         let header = Header::decode(self.unread.first_chunk::<HEADER_BYTES>()?);
         let longest = self.ours.frame_bytes_max.min(self.ours.message_bytes_max);
-        let between = self.body.is_some() || !self.rest.is_empty();
+        let between = self.body.is_some() || self.rest.is_some();
         if header.flags & !flag::END != flag::MESSAGE
             || self.unread.len() - HEADER_BYTES < header.length as usize
             || longest < header.length

@@ -4,6 +4,7 @@ use kettle_buf::{Chain, Payload, Piece, Segment};
 use kettle_proto::limits::Limits;
 use kettle_proto::native::{Config, Connection};
 use kettle_proto::{CallId, Closing, Event, Head, Instant, Machine, Metadata, Method, Status};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const PATH: &str = "/echo.v1.Echo/Unary";
@@ -16,7 +17,7 @@ pub struct Ends {
 
 pub fn config(change: impl FnOnce(&mut Limits)) -> Config {
     let mut config = Config::default();
-    change(&mut config.limits);
+    change(Arc::make_mut(&mut config.limits));
     config
 }
 

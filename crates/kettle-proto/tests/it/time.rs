@@ -4,7 +4,7 @@ use crate::ends::{Ends, PATH, at, config, drain, head, output, reply};
 use crate::frames::{frame, hello, numbers_and_text};
 use kettle_buf::Segment;
 use kettle_proto::native::{Config, Connection};
-use kettle_proto::{Head, Machine, OpenError, Status};
+use kettle_proto::{CallId, Head, Machine, OpenError, Status};
 use std::time::Duration;
 
 fn closed(error: &str) -> String {
@@ -58,6 +58,46 @@ fn a_server_leaves_an_idle_connection_and_no_busy_one() {
         b"",
         "a call that was given up is not sent"
     );
+}
+
+/// Longer than the idle time-out: it counts from the end of the call, however that comes.
+#[test]
+fn the_end_of_a_long_call_is_no_silence() {
+    let ways: [fn(&mut Ends, CallId); 3] = [
+        |ends, call| ends.server.finish(call, reply(b"y".to_vec())),
+        |ends, call| ends.server.reset(call, &Status::internal("no more")),
+        |_, _| {}, // its deadline passes
+    ];
+    for (number, end) in ways.into_iter().enumerate() {
+        let mut ends = Ends::ready(Config::default(), Config::default());
+        let timed = Head {
+            timeout: Some(Duration::from_secs(700)),
+            ..head(PATH)
+        };
+        let message = Some(b"x".to_vec().into());
+        ends.client.open(ends.now, timed, message, true).unwrap();
+        ends.pump();
+        let (call, _) = ends.accept();
+        ends.now = ends.now + Duration::from_secs(700);
+        end(&mut ends, call);
+        // Before anything is sent.
+        ends.later(0);
+        let events = ends.server_events();
+        assert!(
+            !events.contains(&closed("Some(IdleTimeout)")),
+            "{number}: {events:?}"
+        );
+        assert_eq!(ends.server.open_calls(), 0, "{number}");
+        output(&mut ends.server, ends.now);
+        ends.later(599_999);
+        assert_eq!(ends.server_events(), [""; 0], "{number}");
+        ends.later(1);
+        assert_eq!(
+            ends.server_events(),
+            [closed("Some(IdleTimeout)")],
+            "{number}"
+        );
+    }
 }
 
 #[test]

@@ -544,7 +544,7 @@ fn config(input: &mut Input<'_>) -> Config {
     limits.calls_max = [1024, 1, 3, 100][usize::from(counts & 3)];
     limits.methods_max = [1024, 0, 1, 2][usize::from(counts >> 2 & 3)];
     Config {
-        limits,
+        limits: limits.into(),
         ping_seed: counts.into(),
     }
 }

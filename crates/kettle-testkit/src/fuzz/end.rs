@@ -102,7 +102,7 @@ impl Setup {
 
     fn start(&self, watch: &mut Watch) -> Connection {
         let config = Config {
-            limits: self.limits.clone(),
+            limits: self.limits.clone().into(),
             ping_seed: 0,
         };
         let mut machine = match self.side {

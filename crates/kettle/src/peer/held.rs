@@ -157,7 +157,6 @@ mod tests {
     use crate::stats::LoopStats;
     use crate::{DriverConfig, Metadata, Model};
     use kettle_buf::Payload;
-    use kettle_proto::limits::Limits;
     use kettle_proto::{Head, Machine, native};
 
     const NOW: Instant = Instant::from_nanos(1_000_000_000);
@@ -238,11 +237,12 @@ mod tests {
         let hosted = Hosted {
             router: Router::default(),
             interceptors: Arc::new([]),
+            limits: Arc::default(),
             holdings: Arc::new(Holdings::new(0)),
             detector: None,
         };
         let serving = Serving::new(Arc::new(hosted), Remote::Nobody);
-        let mut peer = Peer::serving(NOW, Limits::default(), serving);
+        let mut peer = Peer::serving(NOW, serving);
         let mut client = native::Connection::client(native::Config::default(), NOW);
         let head = Head {
             path: "/a.B/C",
@@ -264,13 +264,8 @@ mod tests {
             slot: 0,
             generation: 0,
         };
-        peer.pump(&mut Turn {
-            now,
-            clock: Clock::new(),
-            key,
-            spare: &mut Spare::new(&mailbox),
-            stats: &LoopStats::default(),
-        });
+        let (mut spare, stats) = (Spare::new(&mailbox), LoopStats::default());
+        peer.pump(&mut Turn::new(key, now, Clock::new(), &mut spare, &stats));
         peer.wants()
     }
 

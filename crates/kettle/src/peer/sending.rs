@@ -25,7 +25,14 @@ const STALLED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(super) struct Room {
     /// The outbox is over its high mark.
     pub(super) outbox_full: bool,
-    paused: VecDeque<CallId>,
+    /// Boxed, because few connections have any; never empty.
+    paused: Option<Box<Paused>>,
+}
+
+/// The streams that wait, those that have waited longest first.
+#[derive(Debug, Default)]
+struct Paused {
+    calls: VecDeque<CallId>,
 }
 
 impl Room {
@@ -37,17 +44,22 @@ impl Room {
 
     /// Whether a stream waits.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.paused.is_empty()
+        self.paused.is_some()
     }
 
     /// How many streams wait.
     pub(super) fn waiting(&self) -> usize {
-        self.paused.len()
+        self.paused.as_ref().map_or(0, |paused| paused.calls.len())
     }
 
     /// The stream that has waited longest.
     pub(super) fn pop(&mut self) -> Option<CallId> {
-        self.paused.pop_front()
+        let calls = &mut self.paused.as_mut()?.calls;
+        let first = calls.pop_front();
+        if calls.is_empty() {
+            self.paused = None;
+        }
+        first
     }
 }
 
@@ -96,7 +108,8 @@ impl Sending {
         for _ in 0..MESSAGES_MAX {
             if !room.is_there(machine) {
                 if !std::mem::replace(&mut self.paused, true) {
-                    room.paused.push_back(call);
+                    let paused = room.paused.get_or_insert_default();
+                    paused.calls.push_back(call);
                 }
                 return Poll::Pending;
             }

@@ -26,6 +26,8 @@ use std::task::Poll;
 pub(crate) struct Hosted {
     pub(crate) router: Router,
     pub(crate) interceptors: Interceptors<Inbound, Outbound>,
+    /// What clients are told.
+    pub(crate) limits: Arc<Limits>,
     pub(crate) holdings: Arc<Holdings>,
     /// Watches what handlers keep of messages.
     pub(crate) detector: Option<Arc<Detector>>,
@@ -61,18 +63,19 @@ pub(crate) struct Serving {
     routes: Vec<Option<RouteId>>,
     /// Calls that wait for something, by slot.
     calls: Vec<Option<Call>>,
-    pending: usize,
-    /// Handlers take notice of what was taken from their streams after each poll; elsewhere it is told
-    /// in steps of this many bytes.
-    credit_step: u64,
+    pending: u32,
     pub(super) room: Room,
     pub(super) untaken: Untaken,
     pub(super) held: Held,
     /// Calls that got messages in the last round of events.
     fresh: Vec<CallId>,
-    /// Polls since the clock was read, and whose the last was.
-    unwatched: u32,
-    polled: Option<RouteId>,
+}
+
+/// Polls since the clock was read, and whose the last was.
+#[derive(Debug, Default)]
+pub(super) struct Polls {
+    count: u32,
+    last: Option<RouteId>,
 }
 
 struct Call {
@@ -103,23 +106,19 @@ impl Serving {
             routes: Vec::new(),
             calls: Vec::new(),
             pending: 0,
-            credit_step: u64::from(Limits::default().call_credit_bytes / 2),
             room: Room::default(),
             untaken: Untaken::default(),
             held,
             fresh: Vec::new(),
-            unwatched: 0,
-            polled: None,
         }
     }
 
-    /// Takes note of the limits that clients are told.
-    pub(super) fn set_limits(&mut self, limits: &Limits) {
-        self.credit_step = u64::from(limits.call_credit_bytes / 2);
+    pub(super) fn limits(&self) -> &Arc<Limits> {
+        &self.hosted.limits
     }
 
     /// Handlers that wait for something.
-    pub(crate) fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> u32 {
         self.pending
     }
 
@@ -163,6 +162,7 @@ impl Serving {
     }
 
     /// Lets streams go on that had to wait until the connection has room.
+    #[inline]
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>, machine: &mut dyn Machine) {
         for _ in 0..self.room.waiting() {
             if !self.room.is_there(machine) {
@@ -204,8 +204,8 @@ impl Serving {
     }
 
     /// Notes how long the polls since the last time took, and moves the turn's time on.
-    pub(super) fn watch(&mut self, turn: &mut Turn<'_>) {
-        let (Some(route), 1..) = (self.polled, std::mem::take(&mut self.unwatched)) else {
+    pub(super) fn watch(&self, turn: &mut Turn<'_>) {
+        let (Some(route), 1..) = (turn.polls.last, std::mem::take(&mut turn.polls.count)) else {
             return;
         };
         let now = turn.clock.now();
@@ -335,7 +335,10 @@ impl Serving {
     ) {
         let (mailbox, place) = (Arc::clone(turn.spare.alarm.mailbox()), (turn.key, call));
         let over = || Status::cancelled("the call is over");
-        let (feed, receiver) = inbox::pair(mailbox, self.credit_step, Some(place), over);
+        // Handlers take notice of what was taken from their streams after each poll; elsewhere it is
+        // told in steps of this many bytes.
+        let step = u64::from(self.hosted.limits.call_credit_bytes / 2);
+        let (feed, receiver) = inbox::pair(mailbox, step, Some(place), over);
         let mut arriving = Arriving::new(feed);
         if let Some(message) = only {
             let message = self.hosted.watched(head.route, message);
@@ -378,10 +381,10 @@ impl Serving {
         waits
     }
 
-    fn count_poll(&mut self, turn: &mut Turn<'_>, route: RouteId) {
-        self.unwatched += 1;
-        self.polled = Some(route);
-        if self.unwatched == POLLS_PER_WATCH {
+    fn count_poll(&self, turn: &mut Turn<'_>, route: RouteId) {
+        turn.polls.count += 1;
+        turn.polls.last = Some(route);
+        if turn.polls.count == POLLS_PER_WATCH {
             self.watch(turn);
         }
     }
@@ -391,7 +394,7 @@ impl Serving {
         if self.calls.len() <= slot {
             self.calls.resize_with(slot + 1, || None);
         }
-        self.pending += usize::from(matches!(stage, Stage::Handler(_)));
+        self.pending += u32::from(matches!(stage, Stage::Handler(_)));
         let stream = call.stream;
         self.calls[slot] = Some(Call { stream, stage });
     }
@@ -409,6 +412,7 @@ impl Serving {
     }
 
     /// Messages that were left from the round of events before the last let go of their blocks.
+    #[inline]
     pub(super) fn compact(&mut self) {
         for call in std::mem::take(&mut self.fresh) {
             if let Some(arriving) = arriving(&mut self.calls, call) {

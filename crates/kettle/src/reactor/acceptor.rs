@@ -244,7 +244,7 @@ impl Reactor {
             Err(error) => return Err((spare, error)),
         };
         let serving = Serving::new(Arc::clone(&serves.hosted), remote);
-        let mut peer = Peer::serving(self.now, serves.limits.clone(), serving);
+        let mut peer = Peer::serving(self.now, serving);
         if self.stop != Stop::Running {
             peer.drain(self.now);
         }

@@ -1,6 +1,6 @@
 //! The client side of a loop: which connection of a link a call goes to, and which calls wait.
 
-use super::connection::{Connection, turn};
+use super::connection::Connection;
 use super::link::{Heard, Link, State};
 use super::{Reactor, Slot};
 use crate::backoff::Random;
@@ -8,7 +8,7 @@ use crate::call::CallRequest;
 use crate::key::PeerKey;
 use crate::link::{LinkConfig, Unreachable};
 use crate::numbered::NumberMap;
-use crate::peer::{Calling, Peer};
+use crate::peer::{Calling, Peer, Turn};
 use crate::pending::Promise;
 use crate::timers::Timers;
 use kettle_io::SocketId;
@@ -216,8 +216,7 @@ impl Reactor {
         let Some(Slot::Connection(connection)) = self.slots.get_mut(key.slot as usize) else {
             return;
         };
-        let (clock, stats) = (self.clock, &self.stats);
-        let mut turn = turn(key, self.now, clock, &mut self.spare, stats);
+        let mut turn = Turn::new(key, self.now, self.clock, &mut self.spare, &self.stats);
         if let Some((machine, calling)) = connection.peer.client() {
             calling.start(&mut turn, machine, request);
             self.ready(key.slot);

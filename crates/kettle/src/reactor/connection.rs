@@ -1,9 +1,7 @@
 //! A connection of a loop: the peer, and which operations of its socket are in flight.
 
-use crate::clock::Clock;
 use crate::key::PeerKey;
-use crate::peer::{Peer, Spare, Turn, Wants};
-use crate::stats::LoopStats;
+use crate::peer::{Peer, Wants};
 use kettle_io::{Completion, Driver, Op, OpKind, Outcome, SocketId};
 use kettle_proto::Instant;
 use std::io;
@@ -19,7 +17,7 @@ pub(super) struct Connection {
     /// Stands in the list of those to be pumped.
     pub(super) ready: bool,
     /// Handlers that waited when this was last looked at.
-    pub(super) pending: usize,
+    pub(super) pending: u32,
     receive: Receive,
     sending: bool,
     /// Client: the server takes nothing any more. What it has said is still received.
@@ -158,22 +156,5 @@ impl Connection {
         }
         self.scheduled = Some(next);
         self.scheduled
-    }
-}
-
-/// What the peer of a connection may use while it runs.
-pub(super) fn turn<'a>(
-    key: PeerKey,
-    now: Instant,
-    clock: Clock,
-    spare: &'a mut Spare,
-    stats: &'a LoopStats,
-) -> Turn<'a> {
-    Turn {
-        now,
-        clock,
-        key,
-        spare,
-        stats,
     }
 }

@@ -69,18 +69,12 @@ impl Desk {
 
     /// What the peer with this key may use while it runs.
     pub(super) fn turn(&mut self, key: PeerKey) -> Turn<'_> {
-        Turn {
-            now: self.now,
-            clock: self.clock,
-            key,
-            spare: &mut self.spare,
-            stats: &self.stats,
-        }
+        Turn::new(key, self.now, self.clock, &mut self.spare, &self.stats)
     }
 
     /// Shows others what this task has done and holds.
-    pub(super) fn publish(&self, pending: usize, received_bytes: u64, sent_bytes: u64) {
-        self.stats.pending.store(pending as u64, Ordering::Relaxed);
+    pub(super) fn publish(&self, pending: u32, received_bytes: u64, sent_bytes: u64) {
+        self.stats.pending.store(pending.into(), Ordering::Relaxed);
         self.stats.publish_driver(DriverStats {
             received_bytes,
             sent_bytes,

@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite> Serving<S> {
     pub(super) fn new(place: Place, stream: S, remote: Remote) -> Self {
         let serves = &place.host.serves;
         let serving = peer::Serving::new(Arc::clone(&serves.hosted), remote);
-        let peer = Peer::serving(place.desk.now, serves.limits.clone(), serving);
+        let peer = Peer::serving(place.desk.now, serving);
         Self {
             connection: Some(Connection::new(KEY, peer, stream)),
             stop: Stop::Running,

@@ -24,3 +24,4 @@ mod sleep;
 mod streams;
 mod tokio_context;
 mod unix;
+mod zero_copy;

@@ -9,6 +9,7 @@ use kettle_testkit::trial::Task;
 use prost::Message;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection that does exactly what it is told.
@@ -24,7 +25,7 @@ impl RawClient {
 
     pub fn with_limits(address: &Address, change: impl FnOnce(&mut Limits)) -> Self {
         let mut config = native::Config::default();
-        change(&mut config.limits);
+        change(Arc::make_mut(&mut config.limits));
         let stream = stream_to(address).unwrap();
         if let Address::Tcp(_) = address {
             stream.set_nodelay(true).unwrap();

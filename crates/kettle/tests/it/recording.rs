@@ -294,7 +294,7 @@ fn calls_of_many_loops_and_of_the_pool_come_together() {
     let place = Place::new();
     let recorder = Recorder::builder().create(&place.path).unwrap();
     let builder = Server::builder().loops(3).interceptor(recorder.clone());
-    let host = crate::harness::host_so(builder, |trial| kettle::Service::on_pool(trial));
+    let host = crate::harness::host_so(builder, kettle::Service::on_pool);
     let clients: Vec<_> = (0..6).map(|_| TrialClient::new(host.channel())).collect();
     block_on(join_all(clients.iter().map(|client| async {
         for _ in 0..50 {

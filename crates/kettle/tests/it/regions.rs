@@ -1,7 +1,9 @@
 //! Replies with ranges of files in them.
 
 use crate::harness::block_on;
-use kettle::{Channel, Code, FileRegion, Model, Outbound, Request, Server, ServerHandle};
+use kettle::{
+    Channel, Code, FileRegion, Model, Outbound, Request, Server, ServerBuilder, ServerHandle,
+};
 use kettle_testkit::cutter::cutter_client::CutterClient;
 use kettle_testkit::cutter::cutter_server::CutterServer;
 use kettle_testkit::cutter::{CutterService, Cutting, Order, Piece};
@@ -31,13 +33,16 @@ pub struct Host {
 
 /// A server that cuts a file of its own, which has the same content at 0 and around 4 GiB.
 pub fn host(model: Model) -> Host {
+    host_with(Server::builder().model(model))
+}
+
+pub fn host_with(server: ServerBuilder) -> Host {
     let content: Vec<u8> = (0..CONTENT_BYTES as u32).map(|n| (n % 251) as u8).collect();
     let mut file = tempfile();
     file.write_all(&content).unwrap();
     file.seek(SeekFrom::Start(FAR - 1000)).unwrap();
     file.write_all(&content).unwrap();
     let service = CutterService::new(file, CONTENT_BYTES).unwrap();
-    let server = Server::builder().model(model);
     let server = server.add_service(CutterServer::new(service));
     let server = server.spawn("127.0.0.1:0").expect("the server starts");
     let url = format!("kettle://{}", server.local_addr());
@@ -75,7 +80,7 @@ pub fn piece(offset: u64, length: u64, memory: bool) -> Piece {
     }
 }
 
-fn order(pieces: Vec<Piece>) -> Order {
+pub fn order(pieces: Vec<Piece>) -> Order {
     Order {
         pieces,
         shrink_to: None,
@@ -92,7 +97,7 @@ fn pieces() -> Vec<Piece> {
 }
 
 impl Host {
-    fn expect(&self, piece: &Piece, part: &[u8]) {
+    pub fn expect(&self, piece: &Piece, part: &[u8]) {
         let start = piece.offset as usize;
         let wanted = &self.content[start..start + piece.length as usize];
         assert!(wanted == part, "{piece:?} came as {} bytes", part.len());

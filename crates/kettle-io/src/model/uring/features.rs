@@ -12,7 +12,8 @@ use std::{fs, io};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UringFeatures {
     /// Completions are made when the driver waits and at no other time (DEFER_TASKRUN with
-    /// SINGLE_ISSUER, Linux 6.1). The driver then belongs to the thread that first waits with it.
+    /// SINGLE_ISSUER, Linux 6.1). The driver then belongs to the thread that first waits with it: on another a
+    /// wait fails and says so, and a drop leaks the memory of what is in flight, 64 KiB and more.
     pub deferred: bool,
     /// Completions at least do not interrupt the thread (COOP_TASKRUN, Linux 5.19). Not looked for
     /// where the first is there.

@@ -21,12 +21,20 @@ pub(super) struct Socket {
     pub(super) received_in: u64,
     /// Where a connect goes to, in the kernel's form.
     pub(super) address: Option<Box<SockAddr>>,
-    /// The pieces of a send in flight, when there are several.
-    pub(super) message: Option<Box<Message>>,
-    /// The number of a send in flight that lends its memory.
-    pub(super) lending: Option<u32>,
+    /// The place of its send among those that the kernel carries out.
+    pub(super) send: Option<u32>,
     /// Sends lend nothing: the socket cannot, or the kernel has copied all the same.
     pub(super) copies: bool,
+}
+
+/// A send in flight.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) payload: Payload,
+    /// Its pieces, when it does not lie in one.
+    pub(super) message: Option<Box<Message>>,
+    /// Its number when it lends its memory.
+    pub(super) lending: Option<u32>,
 }
 
 /// What the kernel does for an operation.
@@ -49,8 +57,7 @@ impl Socket {
             listed: false,
             received_in: 0,
             address: None,
-            message: None,
-            lending: None,
+            send: None,
             copies: false,
         }
     }
@@ -66,12 +73,7 @@ impl Socket {
 
     /// Whether a standing operation wants a request that it has not.
     pub(super) fn wants_request(&mut self, kind: OpKind) -> bool {
-        let stands = match kind {
-            OpKind::Accept => self.attached.accepting,
-            OpKind::Receive => self.attached.receiving,
-            OpKind::Connect | OpKind::Send => false,
-        };
-        stands && *self.flight(kind) == Flight::None
+        self.attached.standing == Some(kind) && *self.flight(kind) == Flight::None
     }
 
     /// Ends an operation with its last completion.
@@ -85,25 +87,44 @@ impl Socket {
 
     /// Gives up the memory that the kernel may still use.
     pub(super) fn leak(&mut self) {
-        mem::forget(self.attached.sending.take());
         mem::forget(self.attached.gather.take());
-        mem::forget((self.address.take(), self.message.take()));
+        mem::forget(self.address.take());
+    }
+}
+
+impl Sending {
+    pub(super) fn new(payload: Payload) -> Self {
+        let in_pieces = payload.as_slice().is_none();
+        let message = in_pieces.then(|| Message::new(&payload));
+        Self {
+            payload,
+            message,
+            lending: None,
+        }
+    }
+
+    /// How many bytes of memory it sends.
+    pub(super) fn bytes(&self) -> u64 {
+        let message = self.message.as_ref();
+        message.map_or(self.payload.len(), |message| message.bytes)
     }
 }
 
 /// The header of a sendmsg(2) and what it points to. It stays in its box.
 pub(super) struct Message {
+    /// How long the pieces are together, in bytes.
+    bytes: u64,
     header: libc::msghdr,
     slices: [libc::iovec; SLICES_MAX],
 }
 
-// SAFETY: the pointers are into this box and into the payload that stands beside it in the socket's
-// entry, neither of which belongs to a thread.
+// SAFETY: the pointers are into this box and into the payload that it was made of, neither of which
+// belongs to a thread.
 unsafe impl Send for Message {}
 
 impl Message {
-    /// The pieces of memory at the front of `payload`, and how many bytes they are.
-    pub(super) fn new(payload: &Payload) -> (Box<Self>, u64) {
+    /// The pieces of memory at the front of `payload`.
+    fn new(payload: &Payload) -> Box<Self> {
         // SAFETY: both types are plain C structures of numbers and pointers, for which zero is valid.
         let mut message: Box<Self> = Box::new(unsafe { mem::zeroed() });
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -115,7 +136,8 @@ impl Message {
         message.header.msg_iov = message.slices.as_mut_ptr();
         message.header.msg_iovlen = count as _;
         let bytes = slices[..count].iter().map(|slice| slice.len() as u64);
-        (message, bytes.sum())
+        message.bytes = bytes.sum();
+        message
     }
 
     pub(super) fn header(&self) -> *const libc::msghdr {

@@ -10,11 +10,11 @@
     reason = "requests point to memory of the sockets' entries"
 )]
 
-use super::flight::{Flight, Message};
+use super::flight::Flight;
 use super::ring::Name;
 use super::{SEND_BYTES_MAX, Uring, failure};
 use crate::{Completion, OpKind, Outcome, Token};
-use io_uring::{cqueue, opcode, squeue};
+use io_uring::{cqueue, opcode};
 use kettle_buf::Payload;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -52,35 +52,22 @@ impl Uring {
         lends
     }
 
-    /// Puts a send of one piece that lends it into the queue.
-    pub(super) fn lend_slice(&mut self, key: u32, payload: Payload, flags: SendFlags) {
-        let bytes = payload.as_slice().expect("one piece");
-        let len = bytes.len().min(SEND_BYTES_MAX) as u32;
-        let send = opcode::SendZc::new(self.fd(key), bytes.as_ptr(), len);
-        let send = send.flags(flags.bits() as i32).zc_flags(REPORT_USAGE);
-        // SAFETY: the payload stays in the socket's entry, unchanged, until the send has landed, and what was
-        // taken of it in the lending until the notice. Moving a payload moves none of its bytes.
-        unsafe { self.launch_lending(key, payload, send.build()) };
-    }
-
-    /// The same with several pieces.
-    pub(super) fn lend_message(
-        &mut self,
-        key: u32,
-        payload: Payload,
-        message: Box<Message>,
-        flags: SendFlags,
-    ) {
-        let fd = self.fd(key);
-        let header = self.sockets[key as usize].message.insert(message).header();
-        let send = opcode::SendMsgZc::new(fd, header).flags(flags.bits());
-        // SAFETY: as above; the message stays in the socket's entry until the send has landed.
-        unsafe { self.launch_lending(key, payload, send.ioprio(REPORT_USAGE).build()) };
-    }
-
-    /// # Safety
-    /// As for [`super::Ring::push`], with the payload.
-    unsafe fn launch_lending(&mut self, key: u32, payload: Payload, entry: squeue::Entry) {
+    /// Puts a send that lends its memory into the queue.
+    pub(super) fn lend(&mut self, key: u32, place: usize, flags: SendFlags) {
+        let (fd, sending) = (self.fd(key), &mut self.sends[place]);
+        let entry = match &sending.message {
+            None => {
+                let bytes = sending.payload.as_slice().unwrap_or_default();
+                let len = bytes.len().min(SEND_BYTES_MAX) as u32;
+                let send = opcode::SendZc::new(fd, bytes.as_ptr(), len);
+                let send = send.flags(flags.bits() as i32).zc_flags(REPORT_USAGE);
+                send.build()
+            }
+            Some(message) => {
+                let send = opcode::SendMsgZc::new(fd, message.header()).flags(flags.bits());
+                send.ioprio(REPORT_USAGE).build()
+            }
+        };
         let socket = &mut self.sockets[key as usize];
         let number = self.lendings.insert(Lending {
             key,
@@ -88,10 +75,10 @@ impl Uring {
             memory: Payload::new(),
             awaited: false,
         }) as u32;
-        socket.attached.sending = Some(payload);
-        socket.lending = Some(number);
+        sending.lending = Some(number);
         *socket.flight(OpKind::Send) = Flight::Aloft;
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the payload and the message stay in `sends`, unchanged, until the send has landed, and what
+        // was taken of the payload in the lending until the notice. Moving a payload moves none of its bytes.
         unsafe { self.ring.push(entry, Name::Lending(number)) };
     }
 
@@ -110,7 +97,6 @@ impl Uring {
         let socket = &mut self.sockets[key as usize];
         let cancelled = *socket.flight(OpKind::Send) == Flight::Cancelled;
         *socket.flight(OpKind::Send) = Flight::None;
-        socket.lending = None;
         let noticed = cqueue::more(flags);
         if !noticed {
             self.lendings.remove(number as usize);
@@ -119,8 +105,7 @@ impl Uring {
             None => self.taken(key, number, result as u64, noticed, done),
             Some(error) if !cancelled && is_refusal(error) => {
                 socket.copies = true;
-                socket.message = None;
-                let payload = socket.attached.sending.take().unwrap_or_default();
+                let payload = self.take_sent(key).unwrap_or_default();
                 done.extend(self.submit_send(key, payload));
             }
             // A send that has failed has sent nothing: its notice brings nothing to tell.
@@ -140,9 +125,7 @@ impl Uring {
         noticed: bool,
         done: &mut Vec<Completion>,
     ) {
-        let socket = &mut self.sockets[key as usize];
-        socket.message = None;
-        let mut rest = socket.attached.sending.take().unwrap_or_default();
+        let mut rest = self.take_sent(key).unwrap_or_default();
         let memory = rest.cut(bytes);
         rest.recycle();
         if noticed {
@@ -154,7 +137,7 @@ impl Uring {
         let sent = Outcome::Sent { bytes, rest };
         done.push(Completion {
             last: !noticed,
-            ..socket.attached.last(OpKind::Send, sent)
+            ..self.sockets[key as usize].attached.last(OpKind::Send, sent)
         });
     }
 
