@@ -37,10 +37,14 @@ fn main() -> io::Result<()> {
     let file = Arc::new(file_of(bytes)?);
     let ways = ways();
     let mut results = vec![Vec::new(); ways.len()];
+    let mut order: Vec<usize> = (0..ways.len()).collect();
     for _ in 0..rounds {
-        for (result, (_, way)) in results.iter_mut().zip(&ways) {
-            result.push(measure(way, &file, bytes)?);
+        for &way in &order {
+            results[way].push(measure(&ways[way].1, &file, bytes)?);
         }
+        // None shall always come after the same other one.
+        order.reverse();
+        order.rotate_left(1);
     }
     println!("{:<26} {:>8} {:>8}", "way", "CPU s/GB", "GB/s");
     for (mut result, (name, _)) in results.into_iter().zip(ways) {

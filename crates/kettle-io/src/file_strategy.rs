@@ -11,9 +11,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileStrategy {
-    /// splice(2) from the file into a pipe and from there into the socket. The default: for 1 GiB in the page
-    /// cache over loopback it took half of the sender's CPU time of `sendfile`, which has a pipe of its own of
-    /// 64 KiB. Without a free pipe it is `sendfile`.
+    /// splice(2) from the file into a pipe and from there into the socket. The default: for a file in the page
+    /// cache, over loopback, it took from half to all of the sender's CPU time that `sendfile` took, whose own
+    /// pipe has 64 KiB. Without a free pipe it is `sendfile`.
     #[default]
     Splice,
     /// sendfile(2).

@@ -13,7 +13,8 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-/// The buffer that files are copied through, in bytes. A driver has it from the first such file on.
+/// The buffer that files are copied through, in bytes. A driver has it from the first such file on. 256 KiB took a
+/// tenth less CPU time, but what a slow reader leaves of it is read again.
 const COPY_BYTES: usize = 64 * 1024;
 
 /// The part of a region that one step sends at most.
